@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -60,6 +62,7 @@ type partyInput struct {
 const (
 	signedIn = "signed in SUB\nuserinfo ada@example.com\napi hello, SUB"
 	renewed  = "refreshed, api hello, SUB"
+	popup    = "popup SUB, api hello, SUB"
 	ended    = "revoked\nrefresh: invalid_grant\nuserinfo: invalid_token"
 
 	authlibLines = signedIn + "\n" + renewed + "\nintrospected true SUB\n" + ended
@@ -74,7 +77,7 @@ var relyingParties = []relyingParty{
 	{client: "apache", start: byApache, use: useApache, lines: signedIn + "\n" + renewed + "\nrevoked\nuserinfo: invalid_token"},
 	{client: "go-oidc", start: byGoOIDC, lines: signedIn + "\n" + renewed, public: true},
 	{client: "zitadel", start: byZitadel, lines: signedIn + "\n" + renewed + "\nrevoked\nrefresh: invalid_grant"},
-	{client: "oidc-client-ts", start: byOIDCClientTS, lines: signedIn + "\n" + renewed + "\n" + ended, script: true, public: true, callback: "/start"},
+	{client: "oidc-client-ts", start: byOIDCClientTS, lines: signedIn + "\n" + renewed + "\n" + ended + "\n" + popup, script: true, public: true, callback: "/start"},
 }
 
 func byScript(name string) func(*process, partyInput) {
@@ -460,10 +463,29 @@ func signInAt(t *testing.T, parties []relyingParty) {
 	}
 }
 
-// signInByChromium signs the user in from a page of a relying party and returns the lines of its last page.
+// signInByChromium signs the user in from a page of a relying party, and in its popup windows. It returns the lines of
+// its last page.
 func signInByChromium(b *tab, start string) []string {
 	b.t.Helper()
+	popups := chromedp.WaitNewTarget(b.ctx, func(i *target.Info) bool { return i.OpenerID != "" })
+	go func() {
+		if id, ok := <-popups; ok {
+			ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithTargetID(id))
+			defer cancel()
+			_, _ = sendForms(ctx) // until the window closes itself
+		}
+	}()
 	do(b, chromedp.Navigate(start))
+	lines, err := sendForms(b.ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return lines
+}
+
+// sendForms sends the forms of a sign-in in the pages of a tab, until one has lines. It ends with an error when the
+// tab is gone.
+func sendForms(ctx context.Context) ([]string, error) {
 	// Each form is sent once; Chromium runs the scripts of all pages between.
 	step := `(() => {
 		const lines = document.querySelector("body > pre")?.textContent;
@@ -472,7 +494,8 @@ func signInByChromium(b *tab, start string) []string {
 		if (form && document.readyState === "complete" && !form.dataset.sent) {
 			form.dataset.sent = "yes";
 			if (form.querySelector("[type=password]")) {
-				form.querySelector("[name=email]").value = ` + fmt.Sprintf("%q", partyUser) + `;
+				const email = form.querySelector("[name=email]"); // a step-up has none
+				if (email) email.value = ` + fmt.Sprintf("%q", partyUser) + `;
 				form.querySelector("[type=password]").value = ` + fmt.Sprintf("%q", partyPassword) + `;
 			}
 			form.querySelector("button:not([type=button])").click();
@@ -481,12 +504,12 @@ func signInByChromium(b *tab, start string) []string {
 	})()`
 	var last string
 	for {
-		switch got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](step)); {
-		case b.ctx.Err() != nil:
-			b.t.Fatalf("%v; last %s", b.ctx.Err(), last)
+		switch got, err := chromedp.Run(ctx, chromedp.Evaluate[string](step)); {
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("%w; last %s", ctx.Err(), last)
 		case err != nil: // the page is being left
 		case !strings.HasPrefix(got, "at "):
-			return strings.Split(strings.TrimSuffix(got, "\n"), "\n")
+			return strings.Split(strings.TrimSuffix(got, "\n"), "\n"), nil
 		default:
 			last = got
 		}

@@ -215,7 +215,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, res oauth.Respo
 		return &durward.Refusal{Code: durward.Internal, Err: err}
 	}
 	h := w.Header()
-	setFields(h)
+	s.setFields(h, r)
 	// The client's endpoint may redirect anywhere, and browsers check form-action along redirects.
 	h.Set("Content-Security-Policy", strings.Replace(contentSecurity, "form-action 'self'; ", "", 1))
 	h.Set("Content-Type", "text/html; charset=utf-8")

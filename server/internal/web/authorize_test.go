@@ -237,6 +237,44 @@ func TestStepsAreCounted(t *testing.T) {
 	}
 }
 
+// A popup window of the client stays connected with its opener on every page of the way, and on no other page.
+func TestOpenersOfPages(t *testing.T) {
+	t.Parallel()
+	e := withClients(t)
+	e.addUser("grace@example.com", false)
+	grace := e.enrolled("grace@example.com")
+	opener := func(p page, want string) page {
+		t.Helper()
+		if got := p.Header.Get("Cross-Origin-Opener-Policy"); got != want {
+			t.Errorf("%s: Cross-Origin-Opener-Policy is %q, want %q", p.Request.URL, got, want)
+		}
+		return p
+	}
+	b := e.browser()
+	login := opener(b.authorize(), "unsafe-none")
+	opener(b.post(login.here(), "email", ada).want(http.StatusUnprocessableEntity), "unsafe-none")
+	hop := opener(b.post(login.here(), "email", ada, "password", password).want(http.StatusOK), "unsafe-none")
+	consent := opener(b.walk(hop).shows("The app"), "unsafe-none")
+	opener(b.post(consent.here(), "choice", "allow", "shown", shownField.FindStringSubmatch(consent.Body)[1]).want(http.StatusOK), "unsafe-none")
+	opener(b.authorize("response_mode", "form_post").want(http.StatusOK), "unsafe-none")
+	opener(b.authorize("prompt", "create"), "unsafe-none")
+	e.clock.Advance(time.Second)
+	opener(b.authorize("prompt", "select_account").shows(ada), "unsafe-none")
+	opener(b.authorize("prompt", "login").shows("password"), "unsafe-none")
+	opener(b.authorize("client_id", "none").want(http.StatusBadRequest), "unsafe-none")
+	factor := e.browser()
+	p := factor.post(factor.authorize().here(), "email", grace.Email, "password", password).want(http.StatusSeeOther)
+	opener(factor.walk(p).shows("/login/factor"), "unsafe-none")
+
+	back := "?return_to=" + url.QueryEscape(strings.Replace(consent.here(), "consent", "continue", 1))
+	for _, path := range []string{
+		"/", "/login", "/login?return_to=/account", "/login?return_to=https://app.example.org/oauth/continue?r=x", "/register", "/forgot" + back,
+		"/account", "/account" + back, "/account/password" + back, "/signed-out" + back, "/errors/" + back, "/nothing" + back,
+	} {
+		opener(b.get(path), "same-origin")
+	}
+}
+
 // Each mistake in a request: an error page if client or redirect URI is wrong, else an error for the client.
 func TestAuthorizeMistakes(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,11 +123,31 @@ const contentSecurity = "default-src 'none'; script-src 'self'; style-src 'self'
 
 // setFields sets the fields of every page. The referrer policy is not no-referrer, with which browsers
 // send Origin: null with a form.
-func setFields(h http.Header) {
+//
+// An application may open the sign-in in a popup window, which reports back to its opener after the last redirect
+// (window.opener, HTML s7.3.1). Any other opener policy than unsafe-none on one page of the way cuts that
+// connection for ever: same-origin-allow-popups keeps windows that a page opens, not the one that opened it. The
+// opener can read nothing of these pages. It can send the window elsewhere, as every page can that has a link; the
+// user sees the address. All other pages stay out of reach.
+func (s *Server) setFields(h http.Header, r *http.Request) {
 	h.Set("Content-Security-Policy", contentSecurity)
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if s.forClient(r) {
+		h.Set("Cross-Origin-Opener-Policy", "unsafe-none")
+	}
+}
+
+// signInPages are the pages that an authorization request may lead to and that lead back to it.
+var signInPages = []string{"/login", "/login/factor", "/login/enrol", "/step-up", "/register"}
+
+// forClient reports whether the page of a request is a step of an authorization request.
+func (s *Server) forClient(r *http.Request) bool {
+	if slices.Contains(signInPages, r.URL.Path) {
+		return s.mayLeave(s.returnTo(r.URL.Query().Get("return_to")))
+	}
+	return strings.HasPrefix(r.URL.Path, "/oauth/")
 }
 
 // pageOf returns the data of a page for a request.
@@ -166,7 +187,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, name 
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	setFields(h)
+	s.setFields(h, r)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Add("Vary", "Accept-Language, Cookie")
@@ -203,7 +224,7 @@ func (s *Server) see(w http.ResponseWriter, r *http.Request, to string) error {
 
 // refusalPage returns the page of a refusal.
 func (s *Server) refusalPage(h http.Header, r *http.Request, f *durward.Refusal) []byte {
-	setFields(h)
+	s.setFields(h, r)
 	p := s.pageOf(r, f)
 	body, err := execute("refusal.html", p)
 	if err != nil {
