@@ -1,4 +1,4 @@
-// Package testkit holds what tests of several server packages share: a clock, a log buffer, and an
+// Package testkit holds what tests of several server packages share: a clock, a log buffer, a check of responses, and an
 // empty database on each engine. Package servertest runs a whole server. Testkit imports no server
 // package, so every package's internal tests can use it.
 package testkit
