@@ -531,7 +531,7 @@ func TestTransactionsThatRunTwice(t *testing.T) {
 		}
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			once, twice := openAt(t, testkit.Postgres(t)), openAt(t, services.Database(t))
+			once, twice := openAt(t, testkit.Postgres(t)), openAt(t, testkit.Postgres(t))
 			furnish(t, once)
 			furnish(t, twice)
 			var spoil strings.Builder
@@ -546,6 +546,12 @@ func TestTransactionsThatRunTwice(t *testing.T) {
 			must(t, err)
 			_, err = raw(t.Context(), conn, spoil.String())
 			must(t, errors.Join(err, conn.Close()))
+			defer func() { // another test uses the tables after this one
+				conn, err := e.writing.Conn(t.Context())
+				must(t, err)
+				_, err = raw(t.Context(), conn, `DROP SEQUENCE attempts; DROP FUNCTION broken_off CASCADE`)
+				must(t, errors.Join(err, conn.Close()))
+			}()
 
 			must(t, allMethods()[i].run(t.Context(), once))
 			must(t, d.run(t.Context(), twice))
