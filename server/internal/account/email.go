@@ -2,15 +2,17 @@ package account
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"net/mail"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
-	"go.mau.fi/util/confusable"
 	"golang.org/x/net/idna"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/secure/precis"
@@ -95,8 +97,8 @@ func checkNewEmail(key string) error {
 	return nil
 }
 
-// skeletonVersion names the rule of skeletons. Change it with the rule or with the table of package
-// confusable: the users of an existing database are then indexed again.
+// skeletonVersion names the rule of skeletons. Change it with the rule or with the table
+// confusables.txt: the users of an existing database are then indexed again.
 const skeletonVersion = "2"
 
 // skeletons returns the skeletons of an address as it is seen and of its key (UTS 39 s4). A person can
@@ -129,9 +131,46 @@ func skeleton(s string) string {
 		}
 		last = r
 		return r
-	}, norm.NFD.String(confusable.Skeleton(s)))
+	}, unicodeSkeleton(s))
 	return norm.NFC.String(visible)
 }
+
+// unicodeSkeleton returns the skeleton of s in NFD (UTS 39 s4): characters without ink are left out, and each other
+// one is replaced by its representative.
+func unicodeSkeleton(s string) string {
+	var b strings.Builder
+	for _, r := range norm.NFD.String(s) {
+		if !unicode.IsGraphic(r) && r != unicode.ReplacementChar {
+			continue
+		}
+		if to, ok := confusables()[r]; ok {
+			b.WriteString(to)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return norm.NFD.String(b.String())
+}
+
+//go:embed confusables.txt
+var confusablesText string
+
+// confusables returns the replacements of Unicode. TestSkeletonVersion checks that each line is read.
+var confusables = sync.OnceValue(func() map[rune]string {
+	table := make(map[rune]string)
+	for line := range strings.Lines(confusablesText) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		var runes []rune
+		for _, hex := range strings.Fields(line) {
+			r, _ := strconv.ParseUint(hex, 16, 32)
+			runes = append(runes, rune(r))
+		}
+		table[runes[0]] = string(runes[1:])
+	}
+	return table
+})
 
 // IndexEmails adds the users of an older version to the index of addresses that look alike.
 func (m *Manager) IndexEmails(ctx context.Context) error {

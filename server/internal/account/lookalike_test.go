@@ -10,7 +10,6 @@ import (
 	"testing"
 	"unicode"
 
-	"go.mau.fi/util/confusable"
 	"pgregory.net/rapid"
 
 	"github.com/durward-auth/durward"
@@ -120,7 +119,7 @@ func TestLookAlikesProperty(t *testing.T) {
 			return
 		}
 		_, key, _ := canonicalEmail(email)
-		for _, s := range append(skeletons(email, key), confusable.Skeleton(dots.Replace(email))) {
+		for _, s := range append(skeletons(email, key), unicodeSkeleton(dots.Replace(email))) {
 			if old, taken := added[s]; taken && old != email {
 				t.Fatalf("%q and %q are two accounts with the skeleton %q", old, email, s)
 			}
@@ -129,12 +128,12 @@ func TestLookAlikesProperty(t *testing.T) {
 	})
 }
 
-// A change of the table of package confusable needs another skeletonVersion.
+// A change of the table confusables.txt needs another skeletonVersion.
 func TestSkeletonVersion(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
 	for r := rune(0); r <= unicode.MaxRune; r++ {
-		if to := confusable.GetReplacement(r); to != "" {
+		if to, ok := confusables()[r]; ok {
 			fmt.Fprintf(&all, "%c %s|", r, to)
 		}
 	}
