@@ -24,6 +24,13 @@ var (
 	aboutKey        = regexp.MustCompile(`(?i)\b(api[ -]?key|api token|access token|bearer|jwt|authorization header|basic auth)\b`)
 	dpopAddress     = regexp.MustCompile(`\b(url|uri|htu|htm|method)\b.*\b(mismatch|match|invalid|differ)`)
 	ticketTime      = regexp.MustCompile(`P(?:VE|BS|MG)AuthCookie=[^;]*?:([0-9A-F]{8}):`)
+	schemeShown     = regexp.MustCompile("(?i)authorization[\"'`]?\\s*[:=]\\s*[\"'`]?([A-Za-z][\\w-]{2,20})\\s+[\"'`<\\[({$%*\\w.]")
+	schemeQuoted    = regexp.MustCompile("(?i)(?:[\"'`<(]|\\b(?:use|with|expected|expects|prefix|scheme|must be|should be|only)\\s+)(bearer|basic|digest|token|apikey|api-key|negotiate)[\"'`> ):]")
+	instructs       = regexp.MustCompile(`(?i)\b(use|using|expect\w*|must|should|format|instead|prefix\w*|only|start\w*|begin\w*|required|requires|supported|did you mean)\b`)
+	jwtNamed        = regexp.MustCompile(`(?i)\bjw[tse]\b|json ?web ?token|jose|compact serialization`)
+	togetherWords   = regexp.MustCompile(`(?i)\bat the same time|simultaneous|\btogether\b|\bboth\b|\bmore than one\b|\bonly one\b|\bmultiple\b|mutually|\balso (has|set|sent|present)|\bcombin|\bnot .{1,40} and .{1,40}\bboth|\bconflict`)
+	originNamed     = regexp.MustCompile(`(?i)\borigins?\b`)
+	passwordOff     = regexp.MustCompile(`(?i)\b(password|basic)\b.{0,40}\b(disabled|not (?:allowed|enabled|permitted|available)|turned off|switched off|no longer|deprecated|removed)`)
 	clusterName     = regexp.MustCompile(`(?i)(^|\.)(svc|local|internal|cluster)$`)
 )
 
@@ -108,7 +115,7 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 		e.add("secret-unreadable", Said, w.at, "the server cannot read a file of its own: %s", e.quote(w.text))
 	}
 	if w.by != byPerson {
-		for _, f := range find(w.words) {
+		for _, f := range w.topics() {
 			if f.topic != "claim-missing" {
 				continue
 			}
@@ -121,6 +128,21 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 	}
 	if w.by != byServer {
 		return
+	}
+	e.relateSchemes(w, auth)
+	if e.seen["opaque-sent"] && jwtNamed.MatchString(w.text) && !e.seen["jwt-cut"] {
+		e.add("jwt-read-here", Computed, w.at, "the server speaks of a JWT, and the token sent is none")
+	}
+	if e.has("key-beside-authorization") || e.has("authorization-sent", "key-sent") || e.has("authorization-sent", "cookie-sent") || e.has("two-tokens") {
+		if togetherWords.MatchString(w.text) {
+			e.add("said-together", Computed, w.at, "the request has two sets of credentials, and the server speaks of two")
+		}
+	}
+	if e.seen["origin-sent"] && originNamed.MatchString(w.text) {
+		e.add("origin-named", Computed, w.at, "the request has Origin, and the server speaks of it")
+	}
+	if passwordOff.MatchString(w.text) && (e.seen["password-sent"] || e.seen["basic-sent"] || e.seen["secret-in-body"]) {
+		e.add("password-off", Computed, w.at, "a password was sent, and the server says that it takes none")
 	}
 	if auth == nil && e.request.Whole && e.seen["cookie-sent"] && e.seen["authorization-absent"] && !e.seen["key-sent"] && !e.seen["secret-in-body"] && aboutKey.MatchString(w.text) {
 		for _, f := range find(w.words) {
@@ -136,5 +158,30 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 		if name := m[1] + m[2]; exampleName.MatchString(name) && (auth != nil && strings.Contains(e.request.Header.Get("Authorization"), name)) {
 			e.add("example-echoed", Computed, w.at, "the server looked for %s, the word of an example", e.quote(name))
 		}
+	}
+}
+
+// relateSchemes compares the schemes that a text of the server names with the one that was sent.
+func (e *evidence) relateSchemes(w passage, auth *credential) {
+	if auth == nil || auth.scheme == "" || len(w.text) > 1000 {
+		return
+	}
+	names := map[string]bool{}
+	for _, m := range schemeShown.FindAllStringSubmatch(w.text, 4) {
+		names[strings.ToLower(m[1])] = true
+	}
+	if instructs.MatchString(w.text) {
+		for _, m := range schemeQuoted.FindAllStringSubmatch(w.text, 4) {
+			names[strings.ToLower(m[1])] = true
+		}
+	}
+	delete(names, "header")
+	instead := strings.Contains(strings.ToLower(w.text), "instead of")
+	if names[auth.scheme] && !instead {
+		return
+	}
+	delete(names, auth.scheme)
+	for name := range names {
+		e.add("other-scheme-named", Computed, w.at, "the server names the scheme %s, the request has %s", e.quote(name), e.quote(auth.scheme))
 	}
 }

@@ -226,6 +226,7 @@ func TestLedger(t *testing.T) {
 	before := readLedger(t)
 	after := map[string]entry{}
 	sums := map[string]*tally{}
+	heldWorse := 0
 	for _, c := range openCases(t) {
 		e, r := diagnosed(c)
 		for _, name := range c.sums() {
@@ -236,6 +237,9 @@ func TestLedger(t *testing.T) {
 		}
 		was, known := before[c.id]
 		switch {
+		case known && e.worse(was) && c.held:
+			heldWorse++
+			after[c.id] = was
 		case known && e.worse(was):
 			t.Errorf("%s (%s): now %v, was %v", c.id, c.cause, e, was)
 			after[c.id] = was
@@ -247,6 +251,9 @@ func TestLedger(t *testing.T) {
 		if testing.Verbose() && (e.rank != 1 && c.decidable || e.rank == 0 || e.rank > 3) && !c.held {
 			t.Logf("%s %s: %v\n%s", c.id, c.cause, e, causesOf(r))
 		}
+	}
+	if heldWorse > 0 {
+		t.Errorf("%d held cases are worse than in the ledger", heldWorse) // not named: they are not read
 	}
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		t.Logf("%s: %v", name, sums[name])

@@ -38,6 +38,7 @@ type score struct {
 	decided  bool           // a rule decides, and its facts are not all said
 	closed   bool           // decided by more than a rule that only leads
 	coded    bool           // decided by a code alone
+	seconded bool           // a fact that is no code speaks for it
 	against  bool           // a rule contradicts
 	vetoedBy string         // the ID of the fact that makes it impossible
 	order    int            // for ties
@@ -61,6 +62,13 @@ var prepared = sync.OnceValue(func() []preparedRule {
 type preparedRule struct {
 	rule
 	ids []string
+}
+
+// coded reports whether the rule rests on a code of a product.
+func (r preparedRule) coded() bool {
+	return slices.ContainsFunc(r.ids, func(id string) bool {
+		return strings.HasPrefix(id, "code:") || strings.HasPrefix(id, "usual:") || strings.HasPrefix(id, "may:")
+	})
 }
 
 // Diagnose weighs the facts of a case and returns the report. It does not use the network.
@@ -237,7 +245,7 @@ func (d *diagnosis) weigh(rules []preparedRule) {
 			}
 			continue
 		case points >= decides:
-			s.coded = (s.coded || !s.decided) && r.group == "code"
+			s.coded = (s.coded || !s.decided) && r.coded()
 			s.decided, s.closed = true, s.closed || points != leads
 		case points <= contradicts:
 			s.against = true
@@ -245,6 +253,7 @@ func (d *diagnosis) weigh(rules []preparedRule) {
 		if was, ok := s.groups[r.group]; !ok || abs(points) > abs(was) {
 			s.groups[r.group] = points
 		}
+		s.seconded = s.seconded || points >= weak && r.group != "reason" && !r.coded()
 		if points > 0 {
 			for _, id := range positive {
 				s.facts[id] = max(s.facts[id], points)
@@ -360,7 +369,7 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 			others = others || s.decided
 		}
 		switch {
-		case first.sure() && first.closed && !others && !d.disputed(ranked):
+		case first.sure() && first.closed && !others && first.points() >= next+strong && !d.disputed(ranked):
 			r.Verdict = Certain
 		case first.points() >= strong && first.points() >= next+weak+base, first.sure() && (len(ranked) == 1 || !ranked[1].sure()):
 			r.Verdict = Likely
@@ -374,17 +383,15 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 	}
 }
 
-// disputed reports whether the code that decides alone does not close the case: servers use one code for several
-// reasons to say no to a person, and words may name a cause of another kind.
+// disputed reports whether the deciding fact does not close the case. A code alone does not: servers use one code
+// for several reasons. It closes the case if another fact, or the words, speak for the same cause. A computed fact
+// closes it unless the server names a cause of another kind.
 func (d *diagnosis) disputed(ranked []*score) bool {
 	first := ranked[0]
-	if !first.coded || first.groups["words"] > 0 {
-		return false
-	}
-	if first.cause.Family == "who" {
+	if first.coded && !first.seconded {
 		return true
 	}
-	return slices.ContainsFunc(d.scores, func(s *score) bool {
+	return first.groups["words"] <= 0 && slices.ContainsFunc(d.scores, func(s *score) bool {
 		return s != first && s.vetoedBy == "" && s.groups["words"] >= strong && !general[s.cause.ID] && s.cause.Family != first.cause.Family
 	})
 }

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -105,7 +106,10 @@ func normalise(text string) (words []string) {
 			next = runes[i+1]
 		}
 		switch {
-		case unicode.IsLetter(r) || unicode.IsDigit(r):
+		case unicode.In(r, unicode.Han, unicode.Hiragana): // written without blanks
+			flush()
+			words = append(words, string(r))
+		case unicode.IsLetter(r) || unicode.IsDigit(r) || r == 'ー':
 			if len(word) > 0 && unicode.IsUpper(r) {
 				last := word[len(word)-1]
 				if unicode.IsLower(last) || unicode.IsUpper(last) && unicode.IsLower(next) && (next != 's' || i+2 < len(runes) && unicode.IsLetter(runes[i+2])) {
@@ -114,7 +118,7 @@ func normalise(text string) (words []string) {
 			}
 			word = append(word, r)
 		case r == '\'' || r == '’':
-		case (r == '.' || r == '!' || r == '?' || r == ';') && (next == 0 || unicode.IsSpace(next)) || r == '\n':
+		case (r == '.' || r == '!' || r == '?' || r == ';') && (next == 0 || unicode.IsSpace(next)) || r == '\n' || r == '。' || r == '！':
 			flush()
 			if n := len(words); n > 0 && words[n-1] != sentenceEnd {
 				words = append(words, sentenceEnd)
@@ -130,7 +134,8 @@ func normalise(text string) (words []string) {
 // spoken is one row that was found in a text.
 type spoken struct {
 	*phrase
-	from, to int // words
+	of       []string // the words of the text
+	from, to int
 }
 
 // general are topics that lose to a more special one at the same place.
@@ -155,7 +160,7 @@ func find(words []string) (found []spoken) {
 	for i, w := range words {
 		for _, p := range lexicon()[w] {
 			if end := match(p.items, words, i); end > i {
-				found = append(found, spoken{p, i, end})
+				found = append(found, spoken{p, words, i, end})
 			}
 		}
 	}
@@ -183,6 +188,53 @@ func find(words []string) (found []spoken) {
 		}
 	}
 	return kept
+}
+
+// reasonFollows matches what stands between a general statement and its reason: "invalid session: account ada is
+// disabled".
+var reasonFollows = regexp.MustCompile(`[:;] |: ?$|\n| - | (?i:but|because|since|due to|however) `)
+
+// Weights of topics that stand in one text.
+const (
+	saysNothing = iota
+	saysVague
+	saysGeneral
+	saysSpecial
+)
+
+// special returns how much the most special of the topics says.
+func special(found []spoken) (most int) {
+	for _, f := range found {
+		switch {
+		case vague[f.topic]:
+			most = max(most, saysVague)
+		case general[f.topic]:
+			most = max(most, saysGeneral)
+		default:
+			most = max(most, saysSpecial)
+		}
+	}
+	return most
+}
+
+// topics returns the topics that a text names.
+func (w passage) topics() []spoken {
+	if found := find(w.words); len(found) > 0 || w.by != byServer {
+		return found
+	}
+	return lexis().pairsIn(w.words)
+}
+
+// reason returns the topic that a text gives as the reason for the rest: a general statement comes first, the
+// reason behind a colon. It returns "" if the text has one part.
+func (w passage) reason(all []spoken) string {
+	parts := reasonFollows.Split(w.text, 12)
+	for i, part := range slices.Backward(parts) {
+		if found := find(normalise(part)); i > 0 && special(found) > saysVague && special(found) == special(all) {
+			return found[0].topic
+		}
+	}
+	return ""
 }
 
 // literal returns how many words of a pattern must stand there.
@@ -226,11 +278,15 @@ func match(items []phraseItem, words []string, at int) int {
 // saidFacts adds a fact for each row of the lexicon that the server, the log or the input says.
 func (e *evidence) saidFacts() {
 	for _, w := range e.words {
-		for _, f := range find(w.words) {
+		all := w.topics()
+		if reason := w.reason(all); reason != "" && w.by != byPerson {
+			e.add("reason:"+reason, Said, w.at, "given as the reason: %s", e.quote(w.text))
+		}
+		for _, f := range all {
 			if f.topic == "none" && w.by == byServer && ofToken.MatchString(strings.Join(w.words, " ")) && e.seen["authorization-sent"] {
 				continue
 			}
-			text := e.quote(strings.Join(w.words[max(0, f.from-2):min(len(w.words), f.to+2)], " "))
+			text := e.quote(strings.Join(f.of[max(0, f.from-2):min(len(f.of), f.to+2)], " "))
 			switch w.by {
 			case byPerson:
 				e.add("mark:"+f.topic, Said, w.at, "the input says: %s", text)
@@ -248,4 +304,4 @@ func (e *evidence) saidFacts() {
 var addressV4 = regexp.MustCompile(`\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b`)
 
 // properNames keeps names with capitals inside in one word.
-var properNames = strings.NewReplacer("OAuth", "oauth", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab")
+var properNames = strings.NewReplacer("OAuth", "oauth", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab", "e-mail", "email", "E-mail", "Email", "E-Mail", "Email")

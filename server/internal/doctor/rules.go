@@ -193,7 +193,8 @@ var rules = []rule{
 	{"wrong-scheme", "scheme-offered !bound-as-bearer !said:wrong-scheme !quirk-basic-only-token !code:wrong-scheme", contradicts, "offered"},
 	{"wrong-scheme", "none-sent", impossible, "sent"},
 
-	{"wrong-credential-kind", "token-of-other-kind", decides, "kind"},
+	{"wrong-credential-kind", "token-of-other-kind said:wrong-credential-kind", decides, "kind"},
+	{"wrong-credential-kind", "token-of-other-kind", leads, "kind"}, // some servers take ID tokens
 	{"wrong-credential-kind", "secret-of-wrong-kind", decides, "kind"},
 	{"wrong-credential-kind", "project-key", strong + weak, "kind"},
 	{"wrong-credential-kind", "key-sent !authorization-sent said:login quirk-oauth-only", decides, "kind"},
@@ -265,6 +266,7 @@ var rules = []rule{
 	{"expired", "exp-past", decides, "exp"},
 	{"expired", "exp-past-now said:expired", strong + weak, "exp"},
 	{"expired", "exp-past-now", strong, "exp"},
+	{"expired", "cookie-token-past", strong + weak, "exp"},
 	{"expired", "address-expired", decides, "address"},
 	{"expired", "address-expired-now", strong, "address"},
 	{"expired", "end-named !times-named", decides, "named"},
@@ -319,7 +321,8 @@ var rules = []rule{
 	{"wrong-audience", "aud-other-than-resource", decides, "aud"},
 	{"wrong-audience", "aud-other-than-service", decides, "aud"},
 	{"wrong-audience", "none-sent", impossible, "sent"},
-	{"wrong-audience", "aud-elsewhere refused", strong, "aud"},
+	{"wrong-audience", "aud-elsewhere said:wrong-audience", strong + weak, "aud"},
+	{"wrong-audience", "aud-elsewhere refused", weak, "aud"}, // an audience is a name, not always a host
 	{"wrong-audience", "aud-elsewhere error-insufficient_scope", strong + weak, "aud"},
 	{"wrong-audience", "aud-absent error-invalid_token", weak, "aud"},
 	{"wrong-audience", "jwt-sent error-invalid_token", base, "usual"},
@@ -429,7 +432,8 @@ var rules = []rule{
 	{"ntlm-connection", "authorization-sent !negotiate-sent !ntlm-sent", impossible, "sent"},
 
 	// Who.
-	{"insufficient-scope", "error-insufficient_scope !aud-elsewhere", decides, "error"},
+	{"insufficient-scope", "error-insufficient_scope scope-named", strong + weak + base, "error"},
+	{"insufficient-scope", "error-insufficient_scope !aud-elsewhere", strong + weak + base, "error"},
 	{"insufficient-scope", "error-insufficient_scope", strong + base, "error"},
 	{"insufficient-scope", "scope-not-granted", decides, "scope"},
 	{"insufficient-scope", "rights-absent said:insufficient-scope status-403 !aud-elsewhere", decides, "scope"},
@@ -509,12 +513,13 @@ var rules = []rule{
 	{"outage-as-refusal", "status-500 log:outage-as-refusal", strong, "5xx"},
 	{"outage-as-refusal", "said:unknown-signing-key", base, "keys"},
 	{"rate-limited", "status-429", decides, "429"},
-	{"rate-limited", "limit-spent refused", decides, "limit"},
+	{"rate-limited", "limit-spent said:rate-limited", decides, "limit"},
+	{"rate-limited", "limit-spent refused", strong + weak + base, "limit"},
 	{"rate-limited", "retry-after refused !status-5xx", strong, "retry"},
 	{"rate-limited", "limit-left", contradicts, "limit"},
 	{"rate-limited", "many-refusals status-403", weak, "history"},
 	{"metadata-missing", "metadata-unreachable resource-metadata", decides, "document"}, // the challenge names it
-	{"metadata-missing", "metadata-unreachable mcp", decides, "document"},
+	{"metadata-missing", "metadata-unreachable mcp", leads, "document"},
 	{"metadata-missing", "metadata-unreachable", weak, "document"},
 	{"metadata-missing", "server-metadata-unreachable", strong + weak, "document"},
 	{"metadata-missing", "metadata-address refused", strong + weak + base, "document"},
@@ -600,6 +605,23 @@ var rules = []rule{
 	{"prefix-missing", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued", contradicts, "against"},
 	{"app-password-needed", "said:method-retired password-sent", -weak, "retired"},
 
+	// Words of the server beside what was sent.
+	{"wrong-scheme", "other-scheme-named", strong + weak, "scheme"},
+	{"malformed-credentials", "other-scheme-named", -weak, "named"},
+	{"prefix-missing", "other-scheme-named", -weak, "named"},
+	{"not-a-jwt", "jwt-read-here said:bad-token", strong + weak, "jwt"},
+	{"not-a-jwt", "jwt-read-here said:malformed-credentials", strong + weak, "jwt"},
+	{"not-a-jwt", "jwt-read-here", strong, "jwt"},
+	{"wrong-secret", "jwt-read-here said:bad-token", -weak, "jwt"},
+	{"ambiguous-credentials", "said-together", strong + weak, "two"},
+	{"not-permitted", "said-together", -weak, "two"},
+	{"cross-site-refused", "origin-named", strong + weak, "origin"},
+	{"network-not-allowed", "origin-named", contradicts, "origin"},
+	{"preflight-refused", "origin-named preflight", strong, "origin"},
+	{"method-retired", "password-off", strong, "password"},
+	{"app-password-needed", "password-off", weak, "password"},
+	{"wrong-scheme", "password-off secret-in-body", contradicts, "password"},
+
 	// Without credentials nothing behind them was read.
 	{"organisation-rule", "none-sent", contradicts, "sent"},
 	{"insufficient-scope", "none-sent", contradicts, "sent"},
@@ -671,6 +693,7 @@ func ruleSet() []rule {
 			rule{c.ID, "usual:" + c.ID, strong, "code"},
 			rule{c.ID, "may:" + c.ID, weak, "code"},
 			rule{c.ID, "said:" + c.ID, strong, "words"},
+			rule{c.ID, "reason:" + c.ID, weak, "reason"},
 			rule{c.ID, "mark:" + c.ID, weak, "mark"},
 		)
 	}

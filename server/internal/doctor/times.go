@@ -34,6 +34,16 @@ func (e *evidence) tokenFacts() {
 		e.tokenBinding(c)
 		e.tokenRights(c)
 	}
+	for _, line := range e.request.Header.Values("Cookie") {
+		for pair := range strings.SplitSeq(line, ";") {
+			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if t := decodeToken(value); t != nil {
+				if exp := numericDate(t.claims, "exp"); !exp.IsZero() && !e.at.IsZero() && exp.Before(e.at) {
+					e.add("cookie-token-past", Computed, "Cookie", "the cookie %s holds a token that was good until %s, Date is %s", e.quote(name), showTime(exp), showTime(e.at))
+				}
+			}
+		}
+	}
 	if x := e.sent(secretInAuthorization); x != nil && x.token != nil {
 		e.add("token-readable", Computed, x.place, "the token can be read")
 	}
