@@ -62,7 +62,7 @@ type partyInput struct {
 const (
 	signedIn = "signed in SUB\nuserinfo ada@example.com\napi hello, SUB"
 	renewed  = "refreshed, api hello, SUB"
-	popup    = "popup SUB, api hello, SUB"
+	popup    = "popup SUB, opener true"
 	ended    = "revoked\nrefresh: invalid_grant\nuserinfo: invalid_token"
 
 	authlibLines = signedIn + "\n" + renewed + "\nintrospected true SUB\n" + ended

@@ -25,7 +25,7 @@ func (v keyList) Run(e *environment, db *store.DB) error { return printKeys(e, v
 
 // printKeys prints the signing keys of db.
 func printKeys(e *environment, o output, db *store.DB) error {
-	keys, err := db.Keys(e, store.UseSigning)
+	keys, err := issuer.SigningKeys(e, db)
 	if err != nil {
 		return err
 	}
@@ -34,19 +34,20 @@ func printKeys(e *environment, o output, db *store.DB) error {
 		items = append(items, issuer.KeyViewOf(k))
 	}
 	return printItems(e, o, items, "there are no signing keys: tokens are signed with tokens.shared_secret",
-		"KID\tALG\tSTATE\tCREATED\tACTIVE SINCE\tACTIVE UNTIL", func(k issuer.KeyView) []string {
-			return []string{k.ID, k.Algorithm, k.State, timeOr(k.CreatedAt, "-"), timeOr(k.ActivatedAt, "-"), timeOr(k.RetiredAt, "-")}
+		"KID\tALG\tSTATE\tUSE\tCREATED\tACTIVE SINCE\tACTIVE UNTIL", func(k issuer.KeyView) []string {
+			return []string{k.ID, k.Algorithm, k.State, k.Use, timeOr(k.CreatedAt, "-"), timeOr(k.ActivatedAt, "-"), timeOr(k.RetiredAt, "-")}
 		})
 }
 
 type keyRotate struct {
 	writer
 	output
-	Now bool `help:"Activate the oldest pending key at once. Other verifiers refuse its tokens until they read the key set again."`
+	Use string `help:"What the key signs: ${enum}. A key for ID tokens is that of clients with id_token_alg RS256." enum:"signing,id_token" default:"signing"`
+	Now bool   `help:"Activate the oldest pending key at once. Other verifiers refuse its tokens until they read the key set again."`
 }
 
 func (v keyRotate) Run(e *environment, s *node.Node) error {
-	if err := s.Issuer.Rotate(e, v.Now, operator); err != nil {
+	if err := s.Issuer.Rotate(e, v.Use, v.Now, operator); err != nil {
 		return err
 	}
 	if v.JSON {
@@ -68,7 +69,7 @@ type keyRetire struct {
 }
 
 func (v keyRetire) Run(e *environment, s *node.Node) error {
-	keys, err := s.DB.Keys(e, store.UseSigning)
+	keys, err := issuer.SigningKeys(e, s.DB)
 	if err != nil {
 		return err
 	}

@@ -631,6 +631,9 @@ func TestRevoke(t *testing.T) {
 func TestIntrospect(t *testing.T) {
 	t.Parallel()
 	w, secret := oauthEnv(t, settings{})
+	if err := w.people.AddToGroup(t.Context(), w.ada.ID, "staff", request.Info{Actor: "operator"}); err != nil {
+		t.Fatal(err)
+	}
 	o := w.granted(w.post("/oauth/token", "web", secret, codeForm(w.newCode("web"))))
 	files := w.granted(w.post("/oauth/token", "worker:1", secret, params("grant_type", "client_credentials", "resource", filesAPI)))["access_token"].(string)
 	access, refresh := o["access_token"].(string), o["refresh_token"].(string)
@@ -644,7 +647,7 @@ func TestIntrospect(t *testing.T) {
 		return got
 	}
 	got := ask("worker:1", access)
-	if got["active"] != true || got["sub"] != w.ada.ID || got["client_id"] != "web" || got["scope"] != "openid profile email items" || got["iss"] != w.issuer.URL() {
+	if got["active"] != true || got["sub"] != w.ada.ID || got["client_id"] != "web" || got["scope"] != "openid profile email items" || got["iss"] != w.issuer.URL() || fmt.Sprint(got["groups"]) != "[staff]" {
 		t.Errorf("active: %v", got)
 	}
 	if got := ask("web", refresh); got["active"] != true || got["client_id"] != "web" {

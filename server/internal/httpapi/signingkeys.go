@@ -5,12 +5,11 @@ import (
 
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/request"
-	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // signingKeys is GET /api/admin/signing-keys.
 func (s *Server) signingKeys(w http.ResponseWriter, r *http.Request) error {
-	keys, err := s.c.DB.Keys(r.Context(), store.UseSigning)
+	keys, err := issuer.SigningKeys(r.Context(), s.c.DB)
 	items := make([]issuer.KeyView, 0, len(keys))
 	for _, k := range keys {
 		items = append(items, issuer.KeyViewOf(k))
@@ -18,16 +17,22 @@ func (s *Server) signingKeys(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, list[issuer.KeyView]{Items: items}, err)
 }
 
-// atOnce is the body of changes of signing keys.
+// atOnce is the body of a retirement.
 type atOnce struct {
 	Now bool `json:"now,omitzero"`
 }
 
+// rotation is the body of a rotation.
+type rotation struct {
+	Now bool   `json:"now,omitzero"`
+	Use string `json:"use,omitzero"`
+}
+
 // rotateSigningKey is POST /api/admin/signing-keys/rotate. It answers with the keys.
 func (s *Server) rotateSigningKey(w http.ResponseWriter, r *http.Request, by request.Info) error {
-	in, err := decodeOptional[atOnce](w, r)
+	in, err := decodeOptional[rotation](w, r)
 	if err == nil {
-		err = s.c.Issuer.Rotate(r.Context(), in.Now, by)
+		err = s.c.Issuer.Rotate(r.Context(), in.Use, in.Now, by)
 	}
 	if err != nil {
 		return err

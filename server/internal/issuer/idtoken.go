@@ -38,23 +38,34 @@ func (i *Issuer) signerFor(ctx context.Context, algorithm string) (*jwt.PrivateK
 	if key, err := i.signing(); err == nil && key.Algorithm() == RS256 {
 		return key, nil
 	}
-	if key := i.idSigner.Load(); key != nil {
+	if key := i.idKey(); key != nil {
 		return key, nil
 	}
-	k, err := i.newKey(store.UseIDToken, RS256, store.KeyActive)
-	if err != nil {
-		return nil, err
-	}
-	if err := i.c.DB.AddKeyIfNone(ctx, k); err != nil {
-		return nil, err
+	if i.idSigner.Load() == nil {
+		k, err := i.newKey(store.UseIDToken, store.KeyActive)
+		if err != nil {
+			return nil, err
+		}
+		if err := i.c.DB.AddKeyIfNone(ctx, k); err != nil {
+			return nil, err
+		}
 	}
 	if err := i.ReadKeys(ctx); err != nil {
 		return nil, err
 	}
-	if key := i.idSigner.Load(); key != nil {
+	if key := i.idKey(); key != nil {
 		return key, nil
 	}
 	return nil, errors.New("issuer: the database has no active key for ID tokens")
+}
+
+// idKey returns the active key of ID tokens, or nil if there is none or it was withdrawn since the keys were read.
+func (i *Issuer) idKey() *jwt.PrivateKey {
+	key := i.idSigner.Load()
+	if key != nil && i.c.Revoked.Revoked(revoked.SigningKey, key.ID()) {
+		return nil
+	}
+	return key
 }
 
 // AccessToken returns the claims of an access token of this issuer for one of the audiences, from any sender: a

@@ -2,7 +2,10 @@ package issuer
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/durward-auth/durward"
@@ -65,4 +68,88 @@ func TestKeyForIDTokens(t *testing.T) {
 			t.Error("SignFor signs an access token")
 		}
 	})
+}
+
+// The key of ID tokens rotates and retires like the other signing key, and neither touches the other. One key of a
+// use is active.
+func TestRotationOfKeyForIDTokens(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		e := newEnv(t, engine, nil)
+		if err := e.Rotate(t.Context(), store.UseIDToken, true, operator); !errors.Is(err, durward.InvalidRequest) {
+			t.Errorf("rotation without a key: got %v, want INVALID_REQUEST", err)
+		}
+		if err := e.Rotate(t.Context(), store.UseRefresh, true, operator); !errors.Is(err, durward.InvalidRequest) {
+			t.Errorf("rotation of refresh keys: got %v, want INVALID_REQUEST", err)
+		}
+		signer := func() string {
+			t.Helper()
+			token, err := e.SignFor(t.Context(), RS256, "JWT", none)
+			e.must(err)
+			in, err := jwt.Inspect(token)
+			e.must(err)
+			var header struct {
+				KeyID string `json:"kid"`
+			}
+			e.must(json.Unmarshal(in.Header, &header))
+			return header.KeyID
+		}
+		states := func(want string) {
+			t.Helper()
+			keys, err := e.db.Keys(t.Context(), store.UseIDToken)
+			e.must(err)
+			var got []string
+			for _, k := range keys {
+				got = append(got, k.State)
+			}
+			slices.Sort(got)
+			if text := strings.Join(got, " "); text != want {
+				t.Errorf("the keys are %s, want %s", text, want)
+			}
+			problems, err := CheckKeys(t.Context(), e.db, e.c.Master)
+			e.must(err)
+			if len(problems) > 0 {
+				t.Errorf("problems: %v", problems)
+			}
+		}
+		own := e.signer.Load().ID()
+		first := signer()
+		e.must(e.RotateDue(t.Context()))
+		states("active pending")
+		e.must(e.Rotate(t.Context(), store.UseIDToken, true, operator))
+		states("active pending retiring")
+		second := signer()
+		if second == first || !strings.Contains(string(e.JWKS()), first) {
+			t.Errorf("after a rotation %s signs; the first key was %s, and is in the key set: %v", second, first, strings.Contains(string(e.JWKS()), first))
+		}
+		r, err := e.Retire(t.Context(), second, true, operator)
+		e.must(err)
+		states("active gone pending retiring")
+		if third := signer(); third != r.Signs.ID || third == second || strings.Contains(string(e.JWKS()), second) {
+			t.Errorf("after the withdrawal of %s, %s signs, want %s; key set %s", second, third, r.Signs.ID, e.JWKS())
+		}
+		if got := e.signer.Load().ID(); got != own {
+			t.Error("the other signing key changed")
+		}
+		e.clock.Advance(signingLife)
+		e.must(e.RotateDue(t.Context()))
+		states("active gone gone pending retiring")
+	})
+}
+
+// A node that has not read its keys again does not sign with a withdrawn key of ID tokens.
+func TestWithdrawnKeyForIDTokens(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testkit.SQLite, nil)
+	_, err := e.SignFor(t.Context(), RS256, "JWT", none)
+	e.must(err)
+	old := e.idSigner.Load()
+	_, err = e.Retire(t.Context(), old.ID(), true, operator)
+	e.must(err)
+	e.idSigner.Store(old) // as in another node
+	token, err := e.SignFor(t.Context(), RS256, "JWT", none)
+	e.must(err)
+	if in, err := jwt.Inspect(token); err != nil || strings.Contains(string(in.Header), old.ID()) {
+		t.Errorf("signed by a withdrawn key: %s %v", in.Header, err)
+	}
 }

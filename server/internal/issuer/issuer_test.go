@@ -246,7 +246,7 @@ func TestStoreUnavailable(t *testing.T) {
 	token, _, issued := e.Issue(t.Context(), "robot", nil, time.Minute)
 	for method, err := range map[string]error{
 		"Issue":     issued,
-		"Rotate":    e.Rotate(t.Context(), true, operator),
+		"Rotate":    e.Rotate(t.Context(), "", true, operator),
 		"RotateDue": e.RotateDue(t.Context()),
 		"ReadKeys":  e.ReadKeys(t.Context()),
 	} {

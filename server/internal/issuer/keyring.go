@@ -107,7 +107,7 @@ func liveKeys(ctx context.Context, db *store.DB, use string) ([]store.Key, error
 	return slices.DeleteFunc(keys, func(k store.Key) bool { return k.State == store.KeyGone }), err
 }
 
-// signingKeys are the signing keys of the database by state, and one of them by id.
+// signingKeys are the signing keys of one use by state, and one of them by id.
 type signingKeys struct {
 	named    store.Key   // empty if no key has the id
 	active   store.Key   // empty if no key is active
@@ -115,9 +115,12 @@ type signingKeys struct {
 	retiring []store.Key
 }
 
-// signingKeys reads the signing keys.
-func (i *Issuer) signingKeys(ctx context.Context, id string) (keys signingKeys, err error) {
-	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+// signingUses are the uses of keys that sign: tokens of the server's algorithm, and ID tokens with RS256.
+var signingUses = []string{store.UseSigning, store.UseIDToken}
+
+// signingKeys reads the signing keys of a use.
+func (i *Issuer) signingKeys(ctx context.Context, use, id string) (keys signingKeys, err error) {
+	rows, err := i.c.DB.Keys(ctx, use)
 	for _, row := range rows {
 		if row.ID == id {
 			keys.named = row

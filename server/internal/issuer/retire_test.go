@@ -173,7 +173,7 @@ func TestRetireSpare(t *testing.T) {
 			t.Error("the key of a stolen spare is not revoked")
 		}
 		e.clock.Advance(time.Second)
-		e.must(e.Rotate(t.Context(), false, operator))
+		e.must(e.Rotate(t.Context(), "", false, operator))
 		young := e.states()[store.KeyPending][1]
 		if r := e.retire(young, false); r.State != store.KeyGone || r.Revoked || e.list.Revoked(revoked.SigningKey, young) {
 			t.Errorf("one of two spares: got %+v", r)
@@ -212,7 +212,7 @@ func TestRetireRefused(t *testing.T) {
 		refused("a\x00b\xff", true, "no signing key", "key list")
 		refused(spare, false, "the only spare", "rotation")
 		e.clock.Advance(time.Second)
-		e.must(e.Rotate(t.Context(), true, operator)) // first is retiring
+		e.must(e.Rotate(t.Context(), "", true, operator)) // first is retiring
 		refused(first, false, "retiring already", "With now")
 		if r := e.retire(first, true); r.Signs.ID != spare || e.signs() != spare {
 			t.Errorf("retiring key, now: got %+v", r)
@@ -247,7 +247,7 @@ func TestRetireTogether(t *testing.T) {
 					case 0:
 						_, err = e.Retire(t.Context(), stolen, true, operator)
 					case 1:
-						err = e.Rotate(t.Context(), true, operator)
+						err = e.Rotate(t.Context(), "", true, operator)
 					case 2:
 						err = e.RotateDue(t.Context())
 					}

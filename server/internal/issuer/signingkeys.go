@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -52,7 +53,7 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	if err != nil || len(keys) > 0 {
 		return err
 	}
-	active, err := i.newSigningKey(store.KeyActive)
+	active, err := i.newKey(store.UseSigning, store.KeyActive)
 	if err != nil {
 		return err
 	}
@@ -62,13 +63,12 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	return i.RotateDue(ctx)
 }
 
-// newSigningKey generates a signing key and seals it.
-func (i *Issuer) newSigningKey(state string) (store.Key, error) {
-	return i.newKey(store.UseSigning, i.c.Algorithm, state)
-}
-
-// newKey generates a key for a use and seals it.
-func (i *Issuer) newKey(use, algorithm, state string) (store.Key, error) {
+// newKey generates a signing key for a use and seals it.
+func (i *Issuer) newKey(use, state string) (store.Key, error) {
+	algorithm := i.c.Algorithm
+	if use == store.UseIDToken {
+		algorithm = RS256
+	}
 	key, err := jwt.GenerateKey(algorithm)
 	// At the command line an id with a leading dash would be a flag.
 	for err == nil && strings.HasPrefix(key.ID(), "-") {
@@ -90,9 +90,9 @@ func (i *Issuer) newKey(use, algorithm, state string) (store.Key, error) {
 	return k, err
 }
 
-// addSpare adds a pending signing key.
-func (i *Issuer) addSpare(ctx context.Context, by request.Info) (store.Key, error) {
-	spare, err := i.newSigningKey(store.KeyPending)
+// addSpare adds a pending signing key for a use.
+func (i *Issuer) addSpare(ctx context.Context, use string, by request.Info) (store.Key, error) {
+	spare, err := i.newKey(use, store.KeyPending)
 	if err != nil {
 		return store.Key{}, err
 	}
@@ -107,7 +107,7 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 		return err
 	}
 	var rows []store.Key
-	for _, use := range []string{store.UseSigning, store.UseIDToken} {
+	for _, use := range signingUses {
 		if use == store.UseSigning && i.c.Algorithm == "HS256" {
 			continue
 		}
@@ -171,19 +171,35 @@ func (i *Issuer) JWKS() []byte { return *i.published.Load() }
 // Publishes reports whether JWKS has keys. A shared secret is never in it.
 func (i *Issuer) Publishes() bool { return i.c.Algorithm != "HS256" }
 
-// Rotate makes a new pending key. The oldest pending key becomes active as soon as every verifier can
-// know it, or at once with now.
+// Rotate makes a new pending key for a use, UseSigning if it is empty. The oldest pending key becomes active as
+// soon as every verifier can know it, or at once with now.
 //
-// With a shared secret, Rotate returns a [durward.Refusal].
-func (i *Issuer) Rotate(ctx context.Context, now bool, by request.Info) error {
-	if i.c.Algorithm == "HS256" {
+// With a shared secret, for another use, and for a use without a key, Rotate returns a [durward.Refusal].
+func (i *Issuer) Rotate(ctx context.Context, use string, now bool, by request.Info) error {
+	use = cmp.Or(use, store.UseSigning)
+	switch keys, err := i.signingKeys(ctx, use, ""); {
+	case err != nil:
+		return err
+	case !slices.Contains(signingUses, use):
+		return &durward.Refusal{
+			Code:   durward.InvalidRequest,
+			Detail: fmt.Sprintf("Keys have no use %q.", use),
+			Hint:   "The uses are " + strings.Join(signingUses, " and ") + ".",
+		}
+	case use == store.UseSigning && i.c.Algorithm == "HS256":
 		return errShared
+	case use == store.UseIDToken && keys.active.ID == "":
+		return &durward.Refusal{
+			Code:   durward.InvalidRequest,
+			Detail: "There is no key for ID tokens yet.",
+			Hint:   "The first ID token of a client with id_token_alg RS256 makes it.",
+		}
 	}
-	if _, err := i.addSpare(ctx, by); err != nil {
+	if _, err := i.addSpare(ctx, use, by); err != nil {
 		return err
 	}
 	if now {
-		if err := i.promote(ctx, 0, by); err != nil {
+		if err := i.promote(ctx, use, 0, by); err != nil {
 			return err
 		}
 	}
@@ -198,14 +214,20 @@ var errShared = &durward.Refusal{
 	Err:    errors.New("issuer: the only key is tokens.shared_secret"),
 }
 
-// RotateDue replaces the active key at the end of its life, deletes the secrets of retired keys that no
-// token needs, and makes a spare if there is none.
+// RotateDue replaces the active key of each use at the end of its life, deletes the secrets of retired keys that no
+// token needs, and makes a spare if there is none. A use without keys gets none.
 func (i *Issuer) RotateDue(ctx context.Context) error {
-	if i.c.Algorithm == "HS256" {
-		return nil
+	for _, use := range signingUses {
+		if err := i.rotateDue(ctx, use); err != nil {
+			return err
+		}
 	}
-	keys, err := i.signingKeys(ctx, "")
-	if err != nil {
+	return nil
+}
+
+func (i *Issuer) rotateDue(ctx context.Context, use string) error {
+	keys, err := i.signingKeys(ctx, use, "")
+	if err != nil || use == store.UseSigning && i.c.Algorithm == "HS256" || use == store.UseIDToken && keys.active.ID == "" {
 		return err
 	}
 	now := i.c.DB.TokenTime() // a clock that is ahead for a while retires no key
@@ -219,20 +241,20 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 	pending, due := len(keys.spares), keys.active.ID != "" && now.Sub(keys.active.ActivatedAt) >= signingLife
 	// The new spare is added before the old one becomes active, so that there is always one.
 	if pending == 0 || due && pending == 1 {
-		if _, err := i.addSpare(ctx, request.Info{}); err != nil {
+		if _, err := i.addSpare(ctx, use, request.Info{}); err != nil {
 			return err
 		}
 	}
 	if pending > 1 || due && pending > 0 {
-		return i.promote(ctx, publishBefore, request.Info{})
+		return i.promote(ctx, use, publishBefore, request.Info{})
 	}
 	return nil
 }
 
-// promote makes the oldest key that was pending for at least published the active key. If there is
+// promote makes the oldest key of a use that was pending for at least published the active key. If there is
 // none, it changes nothing.
-func (i *Issuer) promote(ctx context.Context, published time.Duration, by request.Info) error {
-	keys, err := i.signingKeys(ctx, "")
+func (i *Issuer) promote(ctx context.Context, use string, published time.Duration, by request.Info) error {
+	keys, err := i.signingKeys(ctx, use, "")
 	if err != nil {
 		return err
 	}
@@ -293,6 +315,7 @@ func keyEvent(by request.Info, kind, keyID, state string, at time.Time) store.Ev
 // KeyView is a signing key without its secret, as JSON.
 type KeyView struct {
 	ID          string    `json:"kid"`
+	Use         string    `json:"use"` // store.UseSigning or store.UseIDToken
 	Algorithm   string    `json:"alg"`
 	State       string    `json:"state"`
 	CreatedAt   time.Time `json:"created_at"`
@@ -302,7 +325,20 @@ type KeyView struct {
 
 // KeyViewOf returns a signing key as JSON.
 func KeyViewOf(k store.Key) KeyView {
-	return KeyView{k.ID, k.Algorithm, k.State, k.CreatedAt, k.ActivatedAt, k.RetiredAt}
+	return KeyView{k.ID, k.Use, k.Algorithm, k.State, k.CreatedAt, k.ActivatedAt, k.RetiredAt}
+}
+
+// SigningKeys returns the signing keys of db of all uses, oldest first in each use. Keys that sign nothing but ID
+// tokens come last.
+func SigningKeys(ctx context.Context, db *store.DB) (keys []store.Key, err error) {
+	for _, use := range signingUses {
+		more, err := db.Keys(ctx, use)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, more...)
+	}
+	return keys, nil
 }
 
 // NextChange returns when the pending key takes over from an active key, if no administrator changes keys.
@@ -364,14 +400,17 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool, by request.
 		return Retired{}, &durward.Refusal{Code: code, Detail: detail, Hint: hint}
 	}
 	cannot := func(detail, hint string) (Retired, error) { return refuse(durward.InvalidRequest, detail, hint) }
-	if i.c.Algorithm == "HS256" {
-		return Retired{}, errShared
+	keys, err := i.signingKeys(ctx, store.UseIDToken, keyID)
+	if err == nil && keys.named.ID == "" {
+		keys, err = i.signingKeys(ctx, store.UseSigning, keyID)
 	}
-	keys, err := i.signingKeys(ctx, keyID)
 	if err != nil {
 		return Retired{}, err
 	}
 	key, spares := keys.named, keys.spares
+	if key.Use != store.UseIDToken && i.c.Algorithm == "HS256" {
+		return Retired{}, errShared
+	}
 	r := Retired{Key: key, State: store.KeyGone, Revoked: now, Signs: keys.active}
 	g := store.GivenUp{ID: key.ID, State: key.State, At: i.c.Now()}
 	event := keyEvent(by, store.EventKeyState, key.ID, store.KeyGone, g.At)
@@ -381,7 +420,7 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool, by request.
 	}
 	events := []store.Event{event}
 	add := func(state string) (store.Key, error) {
-		k, err := i.newSigningKey(state)
+		k, err := i.newKey(key.Use, state)
 		if err == nil {
 			g.Add = append(g.Add, k)
 			events = append(events, keyEvent(by, store.EventKeyCreated, k.ID, state, g.At))
@@ -434,16 +473,16 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool, by request.
 // spare.
 func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Key, by request.Info) (Retired, error) {
 	for len(spares) < 2 {
-		spare, err := i.addSpare(ctx, by)
+		spare, err := i.addSpare(ctx, r.Key.Use, by)
 		if err != nil {
 			return Retired{}, err
 		}
 		spares = append(spares, spare)
 	}
-	if err := i.promote(ctx, publishBefore, by); err != nil {
+	if err := i.promote(ctx, r.Key.Use, publishBefore, by); err != nil {
 		return Retired{}, err
 	}
-	keys, err := i.signingKeys(ctx, r.Key.ID)
+	keys, err := i.signingKeys(ctx, r.Key.Use, r.Key.ID)
 	if err != nil {
 		return Retired{}, err
 	}

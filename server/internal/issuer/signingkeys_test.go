@@ -149,7 +149,7 @@ func TestRotationRefusesNoToken(t *testing.T) {
 		}
 		watch()
 		for range 4 {
-			e.must(e.Rotate(t.Context(), false, operator))
+			e.must(e.Rotate(t.Context(), "", false, operator))
 			for range 8 {
 				ends[e.access()] = e.clock.Now().Add(15 * time.Minute)
 				token, c, err := e.Issue(t.Context(), "robot", nil, 24*time.Hour)
@@ -207,7 +207,7 @@ func TestRotateNow(t *testing.T) {
 		e := newEnv(t, engine, nil)
 		spare := e.states()[store.KeyPending][0]
 		e.clock.Advance(time.Second)
-		e.must(e.Rotate(t.Context(), true, operator))
+		e.must(e.Rotate(t.Context(), "", true, operator))
 		if e.signs() != spare || len(e.publishedKeys()) != 3 {
 			t.Fatalf("got signing key %s, want the spare %s", e.signs(), spare)
 		}
@@ -247,7 +247,7 @@ func TestSharedSecret(t *testing.T) {
 		t.Errorf("got keys %v, want none", e.states())
 	}
 	for _, now := range []bool{false, true} {
-		if err := e.Rotate(t.Context(), now, operator); err == nil || !strings.Contains(err.Error(), "tokens.shared_secret") {
+		if err := e.Rotate(t.Context(), "", now, operator); err == nil || !strings.Contains(err.Error(), "tokens.shared_secret") {
 			t.Errorf("Rotate: got %v", err)
 		}
 	}
@@ -296,7 +296,7 @@ func TestKeyReplaced(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		e := newEnv(t, engine, nil)
-		fresh, err := e.newSigningKey(store.KeyPending)
+		fresh, err := e.newKey(store.UseSigning, store.KeyPending)
 		e.must(err)
 		e.exec(`DELETE FROM keys WHERE state = 'pending'`)
 		e.must(e.db.AddKey(t.Context(), fresh, keyEvent(operator, store.EventKeyCreated, fresh.ID, "pending", e.clock.Now())))
@@ -332,10 +332,10 @@ func TestKeysAfterOneThatDidNotOpen(t *testing.T) {
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		e := newEnv(t, engine, nil)
 		e.clock.Advance(time.Second)
-		fine, err := e.newSigningKey(store.KeyPending)
+		fine, err := e.newKey(store.UseSigning, store.KeyPending)
 		e.must(err)
 		e.clock.Advance(time.Second)
-		broken, err := e.newSigningKey(store.KeyPending)
+		broken, err := e.newKey(store.UseSigning, store.KeyPending)
 		e.must(err)
 		broken.Sealed[20] ^= 1
 		for _, k := range []store.Key{fine, broken} {
@@ -461,7 +461,7 @@ func TestRun(t *testing.T) {
 		go func() { defer close(done); e.Run(ctx) }()
 		e.clock.Advance(time.Minute)
 		spare := e.states()[store.KeyPending][0]
-		e.must(other.Rotate(t.Context(), true, operator))
+		e.must(other.Rotate(t.Context(), "", true, operator))
 		fresh := e.states()[store.KeyPending]
 		deadline := time.Now().Add(20 * time.Second)
 		for e.signs() != spare || !slices.Contains(e.publishedKeys(), fresh[0]) {

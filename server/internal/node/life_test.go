@@ -395,7 +395,7 @@ func (e *env) clean() {
 
 func (e *env) rotate() {
 	p := e.anyPeer()
-	e.must(p.Issuer.Rotate(ctx, rapid.Bool().Draw(e.T, "at once"), operator))
+	e.must(p.Issuer.Rotate(ctx, "", rapid.Bool().Draw(e.T, "at once"), operator))
 	e.readKeys(p)
 }
 

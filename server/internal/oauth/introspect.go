@@ -90,6 +90,9 @@ func introspection(c jwt.Claims) map[string]any {
 	if len(c.AMR) > 0 {
 		all["amr"] = c.AMR
 	}
+	if len(c.Groups) > 0 { // the resource has this claim in its tokens
+		all["groups"] = c.Groups
+	}
 	if c.Confirmation != nil && c.Confirmation.JKT != "" {
 		all["cnf"], all["token_type"] = map[string]any{"jkt": c.Confirmation.JKT}, "DPoP"
 	}

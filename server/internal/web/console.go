@@ -365,6 +365,8 @@ type signingKeysData struct {
 	Keys    []issuer.KeyView
 	Changes time.Time
 	Shared  bool // tokens are signed with a shared secret, so there are no keys
+
+	IDTokens bool // there is a key for ID tokens alone
 }
 
 // showSigningKeys is GET /console/signing-keys.
@@ -373,13 +375,15 @@ func (s *Server) showSigningKeys(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) signingKeysPage(w http.ResponseWriter, r *http.Request, f *form) error {
-	keys, err := s.c.Parts.DB.Keys(r.Context(), store.UseSigning)
+	keys, err := issuer.SigningKeys(r.Context(), s.c.Parts.DB)
 	if err != nil {
 		return err
 	}
 	d := signingKeysData{Shared: !s.c.Parts.Issuer.Publishes()}
 	for _, k := range keys {
-		if k.State == store.KeyActive {
+		if k.State == store.KeyActive && k.Use == store.UseIDToken {
+			d.IDTokens = true
+		} else if k.State == store.KeyActive {
 			d.Changes = issuer.NextChange(k)
 		}
 		d.Keys = append(d.Keys, issuer.KeyViewOf(k))
@@ -389,11 +393,11 @@ func (s *Server) signingKeysPage(w http.ResponseWriter, r *http.Request, f *form
 
 // rotateKey is POST /console/signing-keys/rotate.
 func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(w, r, "now")
+	f, err := readForm(w, r, "now", "use")
 	if err != nil {
 		return err
 	}
-	if err := s.c.Parts.Issuer.Rotate(r.Context(), f.Has("now"), s.api.By(r)); err != nil {
+	if err := s.c.Parts.Issuer.Rotate(r.Context(), f.Value("use"), f.Has("now"), s.api.By(r)); err != nil {
 		if err := s.consoleFault(r, f, err); err != nil {
 			return err
 		}
@@ -412,7 +416,7 @@ func (s *Server) showRetireKey(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) retireKeyPage(w http.ResponseWriter, r *http.Request, kid string, f *form) error {
-	keys, err := s.c.Parts.DB.Keys(r.Context(), store.UseSigning)
+	keys, err := issuer.SigningKeys(r.Context(), s.c.Parts.DB)
 	if err != nil {
 		return err
 	}
