@@ -22,9 +22,12 @@ import (
 
 // install copies the scripts of js/ to executable.Dir and installs their packages there, outside
 // the source tree. oidc-provider is version 8, the last for the Node.js of Debian 12.
-var install = sync.OnceValue(func() error {
-	dir := filepath.Join(executable.Dir, "js")
-	if err := os.CopyFS(dir, os.DirFS("js")); err != nil {
+var install = sync.OnceValue(func() error { return installFolder("js") })
+
+// installFolder copies a folder with a package-lock.json to executable.Dir and installs the packages.
+func installFolder(name string) error {
+	dir := filepath.Join(executable.Dir, name)
+	if err := os.CopyFS(dir, os.DirFS(name)); err != nil {
 		return err
 	}
 	cmd := exec.Command("npm", "ci", "--prefer-offline", "--no-fund", "--no-audit", "--ignore-scripts")
@@ -33,11 +36,17 @@ var install = sync.OnceValue(func() error {
 		return fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
 	return nil
-})
+}
 
 // needScripts skips the test without Node.js or the packages of the scripts; with CI set, the test
 // fails.
 func needScripts(t *testing.T) {
+	t.Helper()
+	needPackages(t, install)
+}
+
+// needPackages skips the test without npm or the packages that install fetches; with CI set, the test fails.
+func needPackages(t *testing.T, install func() error) {
 	t.Helper()
 	for _, p := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(p); err != nil && os.Getenv("CI") != "" {

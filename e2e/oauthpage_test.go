@@ -13,7 +13,7 @@ import (
 	"github.com/durward-auth/durward/internal/services"
 )
 
-// TestOAuthPage runs the blocks of docs/oauth.md in their order, with other addresses, and signs the user in at its web
+// TestOAuthPage runs the blocks of docs/oauth.md, up to the demonstration, in their order, with other addresses, and signs the user in at its web
 // app.
 func TestOAuthPage(t *testing.T) {
 	t.Parallel()
@@ -30,6 +30,7 @@ func TestOAuthPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	document, _, _ = bytes.Cut(document, []byte("\n## The demonstration\n")) // TestMCPAgent runs that
 	addresses := []string{"127.0.0.1:8401", "127.0.0.1:8080", "127.0.0.1:8090", "127.0.0.1:3000"}
 	var pairs []string
 	at := map[string]*process{}

@@ -350,11 +350,18 @@ const partySecret = "dcs_0123456789abcdefghijABCDEFGHIJ0123456789xyz"
 // serveWith starts our program with a user and with settings besides its addresses. It returns its URL.
 func serveWith(t *testing.T, settings string) (issuer string) {
 	t.Helper()
+	return serveOn(newProcess(t), settings)
+}
+
+// serveOn is serveWith at the address of p.
+func serveOn(p *process, settings string) (issuer string) {
+	t := p.t
+	t.Helper()
 	program, err := executable.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, dir := newProcess(t), t.TempDir()
+	dir := t.TempDir()
 	issuer = "http://" + p.address
 	file := writeFile(t, filepath.Join(dir, "durward.toml"), "public_url = \""+issuer+"\"\ndata_dir = \""+dir+"\"\n"+settings)
 	add := exec.Command(program, "user", "add", partyUser, "--name", "Ada", "--password-stdin", "--config", file)

@@ -85,7 +85,8 @@ type Config struct {
 	// the issuer of the tokens is the default of the setting issuer.
 	Address string
 
-	// DemoPages adds pages for a demonstration. /dev/mail shows the mails of all users to every client.
+	// DemoPages adds pages, a resource and a client for a demonstration. /dev/mail shows the mails of all users to
+	// every client.
 	DemoPages bool
 
 	Log *slog.Logger     // nil: no log
@@ -163,7 +164,11 @@ func (c Config) load() (*config.Loaded, error) {
 			settings[key] = value
 		}
 	}
-	return config.LoadProgram(config.Flags{Config: c.File}, c.Environment, given(settings), given(c.Defaults))
+	set, err := config.LoadProgram(config.Flags{Config: c.File}, c.Environment, given(settings), given(c.Defaults))
+	if err == nil && c.DemoPages {
+		set.AddDemo()
+	}
+	return set, err
 }
 
 // configure makes set the settings of the server.

@@ -1,7 +1,7 @@
 // mcp is a server of the Model Context Protocol with two tools, for agents that sign their user in. One tool
 // reads notes and needs the scope notes:read, the other adds one and needs notes:write too:
 //
-//	go run ./mcp -issuer http://127.0.0.1:8401 -url http://127.0.0.1:8080/mcp
+//	go run ./mcp -issuer http://127.0.0.1:8401 -url http://127.0.0.1:8090/mcp
 //
 // An agent that comes without a token gets 401 with the address of the metadata (RFC 9728). There it finds the
 // authorization server, signs its user in and comes back. An agent whose token lacks notes:write gets 403 with
@@ -40,8 +40,8 @@ var scopesOf = map[string][]string{
 }
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:8080", "address")
-	endpoint := flag.String("url", "http://127.0.0.1:8080/mcp", "exact URL of this server, which is the audience of its tokens")
+	listen := flag.String("listen", "127.0.0.1:8090", "address")
+	endpoint := flag.String("url", "http://127.0.0.1:8090/mcp", "exact URL of this server, which is the audience of its tokens")
 	issuer := flag.String("issuer", "http://127.0.0.1:8401", "the authorization server")
 	flag.Parse()
 

@@ -143,6 +143,32 @@ func hashOf(text string) (hash [32]byte, ok bool) {
 	return hash, err == nil && len(decoded) == len(hash)
 }
 
+// AddDemo adds the resource of the example examples/mcp and a public client for agents, unless the configuration has them.
+func (c *Config) AddDemo() {
+	resource := Resource{
+		URL:  "http://127.0.0.1:8090/mcp",
+		Name: "Notes for agents",
+		Scopes: []Scope{
+			{Name: "notes:read", Title: "Read your notes"},
+			{Name: "notes:write", Title: "Add notes"},
+		},
+	}
+	if !slices.ContainsFunc(c.Resources, func(r Resource) bool { return r.URL == resource.URL }) {
+		c.Resources = append(c.Resources, resource)
+	}
+	agent := Client{
+		ID:           "agent",
+		Name:         "Agent",
+		Auth:         store.ClientPublic,
+		RedirectURIs: []string{"http://127.0.0.1/callback", "http://localhost/callback", "http://localhost/oauth/callback"},
+		Scopes:       []string{"notes:read", "notes:write", oauth.ScopeOffline},
+		Resources:    []string{resource.URL},
+	}
+	if !slices.ContainsFunc(c.Clients, func(o Client) bool { return o.ID == agent.ID }) {
+		c.Clients = append(c.Clients, agent)
+	}
+}
+
 // OAuthResources returns the resources with their defaults.
 func (c *Config) OAuthResources() (resources []oauth.Resource) {
 	for _, r := range c.Resources {

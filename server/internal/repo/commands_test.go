@@ -119,6 +119,7 @@ var notRun = map[string]string{
 	"docs/oauth.md: A service":                       "e2e.TestOAuthPage runs the page",
 	"docs/oauth.md: A web app":                       "e2e.TestOAuthPage runs the page",
 	"docs/oauth.md: An MCP server":                   "e2e.TestOAuthPage runs the page",
+	"docs/oauth.md: The demonstration":               "e2e.TestMCPAgent runs the section",
 	"docs/operations.md: Run it under systemd":       "it changes the machine; the test checks its configuration",
 	"docs/operations.md: Run two nodes":              "it changes the machine; e2e/nodes starts such nodes",
 	"docs/operations.md: Behind a connection pooler": "scripts in server/cmd/durward use a pooler",
