@@ -161,7 +161,7 @@ func TestInteropRelyingParties(t *testing.T) {
 		parties = append(parties, relyingParty{
 			client: "pypi-authlib",
 			start:  byAuthlib(filepath.Join(folder, "bin", "python")),
-			lines:  authlibLines,
+			lines:  introspecting,
 		})
 	})
 	t.Run("spring", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,19 +67,20 @@ const (
 	popup    = "popup SUB, opener true"
 	ended    = "revoked\nrefresh: invalid_grant\nuserinfo: invalid_token"
 
-	authlibLines = signedIn + "\n" + renewed + "\nintrospected true SUB\n" + ended
+	complete      = signedIn + "\n" + renewed + "\n" + ended
+	introspecting = signedIn + "\n" + renewed + "\nintrospected true SUB\n" + ended
 )
 
 var relyingParties = []relyingParty{
-	{client: "openid-client", start: byScript("openid-client.mjs"), lines: signedIn + "\n" + renewed + "\nintrospected true SUB\n" + ended},
-	{client: "oauth4webapi", start: byScript("oauth4webapi.mjs"), lines: signedIn + "\n" + renewed + "\n" + ended, public: true},
-	{client: "passport", start: byScript("passport.mjs"), lines: signedIn, settings: "pkce = \"optional\"\n"},
-	{client: "authjs", start: byScript("authjs.mjs"), lines: signedIn + "\n" + renewed, script: true, callback: "/auth/callback/durward"},
-	{client: "authlib", start: byAuthlib(python), lines: authlibLines},
+	{client: "openid-client", start: byScript("openid-client.mjs"), lines: introspecting},
+	{client: "oauth4webapi", start: byScript("oauth4webapi.mjs"), lines: complete, public: true},
+	{client: "passport", start: byScript("passport.mjs"), lines: complete, settings: "pkce = \"optional\"\n"},
+	{client: "authjs", start: byScript("authjs.mjs"), lines: complete, script: true, callback: "/auth/callback/durward"},
+	{client: "authlib", start: byAuthlib(python), lines: introspecting},
 	{client: "apache", start: byApache, use: useApache, lines: signedIn + "\n" + renewed + "\nrevoked\nuserinfo: invalid_token"},
-	{client: "go-oidc", start: byGoOIDC, lines: signedIn + "\n" + renewed, public: true},
-	{client: "zitadel", start: byZitadel, lines: signedIn + "\n" + renewed + "\nrevoked\nrefresh: invalid_grant"},
-	{client: "oidc-client-ts", start: byOIDCClientTS, lines: signedIn + "\n" + renewed + "\n" + ended + "\n" + popup, script: true, public: true, callback: "/start"},
+	{client: "go-oidc", start: byGoOIDC, lines: complete, public: true},
+	{client: "zitadel", start: byZitadel, lines: complete},
+	{client: "oidc-client-ts", start: byOIDCClientTS, lines: complete + "\n" + popup, script: true, public: true, callback: "/start"},
 }
 
 func byScript(name string) func(*process, partyInput) {
@@ -113,17 +116,6 @@ func byZitadel(p *process, in partyInput) {
 }
 
 const openIDC = `
-ServerRoot {{dir}}
-ServerName localhost
-Listen {{address}}
-PidFile {{dir}}/pid
-DefaultRuntimeDir {{dir}}
-ErrorLog {{dir}}/errors
-ServerLimit 1
-StartServers 1
-ThreadsPerChild 8
-MaxRequestWorkers 8
-{{modules}}
 DocumentRoot {{dir}}/pages
 TypesConfig /dev/null
 OIDCProviderMetadataURL {{issuer}}/.well-known/openid-configuration
@@ -164,17 +156,8 @@ func byApache(p *process, in partyInput) {
 	for _, page := range []string{"start", "out"} {
 		a.write(filepath.Join("pages", page), page+"\n")
 	}
-	var modules strings.Builder
-	for _, m := range []string{"mpm_event", "authn_core", "authz_core", "authz_user", "mime", "auth_openidc"} {
-		modules.WriteString("LoadModule " + m + "_module /usr/lib/apache2/modules/mod_" + m + ".so\n")
-	}
-	p.t.Cleanup(func() {
-		if text, err := os.ReadFile(filepath.Join(a.dir, "errors")); p.t.Failed() && err == nil {
-			p.t.Logf("Apache says:\n%s", text)
-		}
-	})
-	a.run(nil, "apache2", "-X", "-f", a.write("configuration", openIDC, "{{modules}}", modules.String(), "{{issuer}}", in.Issuer,
-		"{{client}}", in.Client, "{{secret}}", in.Secret, "{{api}}", url.QueryEscape(in.API)))
+	a.runApache([]string{"mime", "auth_openidc"}, openIDC, "{{issuer}}", in.Issuer, "{{client}}", in.Client,
+		"{{secret}}", in.Secret, "{{api}}", url.QueryEscape(in.API))
 }
 
 // useApache opens the pages of mod_auth_openidc.
@@ -214,11 +197,15 @@ func useApache(v *visitor, in partyInput) (lines []string) {
 	if got := v.visit(origin + "/callback?" + url.Values{"logout": {origin + "/out"}}.Encode()); !slices.Equal(got, []string{"out"}) {
 		return append(lines, got...)
 	}
-	refused := callAPI(v.t, in.Issuer+"/oauth/userinfo", next.Access)
-	if strings.Contains(refused, `error="invalid_token"`) {
-		refused = "invalid_token"
+	return append(lines, "revoked", "userinfo: "+errorOf(callAPI(v.t, in.Issuer+"/oauth/userinfo", next.Access)))
+}
+
+// errorOf returns the parameter error of a refusal of callAPI, or all of another answer.
+func errorOf(answer string) string {
+	if m := regexp.MustCompile(`^401 .*error="(\w+)"`).FindStringSubmatch(answer); m != nil {
+		return m[1]
 	}
-	return append(lines, "revoked", "userinfo: "+refused)
+	return answer
 }
 
 // callAPI sends a request with a token. It returns the body, or the challenge of a refusal.
@@ -244,7 +231,8 @@ func callAPI(t *testing.T, to, token string) string {
 	return strings.TrimSpace(string(body))
 }
 
-// byGoOIDC is a relying party of coreos/go-oidc and x/oauth2: a public client with PKCE. They have no revocation.
+// byGoOIDC is a relying party of coreos/go-oidc and x/oauth2: a public client with PKCE. They have no revocation,
+// so the application sends that request.
 func byGoOIDC(p *process, in partyInput) {
 	p.t.Helper()
 	provider, err := oidc.NewProvider(p.t.Context(), in.Issuer)
@@ -289,6 +277,27 @@ func byGoOIDC(p *process, in partyInput) {
 			return err
 		}
 		fmt.Fprintln(w, "refreshed, api", callAPI(p.t, in.API, next.AccessToken))
+		var endpoints struct {
+			Revocation string `json:"revocation_endpoint"`
+		}
+		if err := provider.Claims(&endpoints); err != nil {
+			return err
+		}
+		resp, err := http.PostForm(endpoints.Revocation, url.Values{"token": {next.RefreshToken}, "client_id": {in.Client}})
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("revocation: %s", resp.Status)
+		}
+		fmt.Fprintln(w, "revoked")
+		var refused *oauth2.RetrieveError
+		if _, err := client.TokenSource(r.Context(), &oauth2.Token{RefreshToken: next.RefreshToken}).Token(); !errors.As(err, &refused) {
+			return fmt.Errorf("refresh after the revocation: %w", err)
+		}
+		fmt.Fprintln(w, "refresh:", refused.ErrorCode)
+		fmt.Fprintln(w, "userinfo:", errorOf(callAPI(p.t, in.Issuer+"/oauth/userinfo", next.AccessToken)))
 		return nil
 	}
 	serveAt(p, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

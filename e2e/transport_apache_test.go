@@ -11,7 +11,8 @@ import (
 	durwardclient "github.com/durward-auth/durward/client"
 )
 
-const apache = `
+// apacheServer are the lines of each configuration: one process with a few threads.
+const apacheServer = `
 ServerRoot {{dir}}
 ServerName localhost
 Listen {{address}}
@@ -24,6 +25,9 @@ ThreadsPerChild 64
 MaxRequestWorkers 64
 MaxKeepAliveRequests 0
 {{modules}}
+`
+
+const apache = `
 LogFormat "%m %U%q %{usec}t %>s %{Authorization}i" wire
 CustomLog {{dir}}/access wire
 DocumentRoot {{dir}}
@@ -53,20 +57,25 @@ func newApache(t *testing.T, method string) (*peer, *notes) {
 	name, _, _ := strings.Cut(htdigest("Jürgen", "notes", password), "\n")
 	p.write("htdigest", md5+"\n"+name+"\n")
 	p.write("file", "notes: ")
-	var modules strings.Builder
-	for _, m := range []string{"mpm_event", "authn_core", "authz_core", "authz_user", "authn_file", "auth_basic",
-		"auth_digest", "proxy", "proxy_http"} {
-		modules.WriteString("LoadModule " + m + "_module /usr/lib/apache2/modules/mod_" + m + ".so\n")
+	p.runApache([]string{"authn_file", "auth_basic", "auth_digest", "proxy", "proxy_http"},
+		strings.NewReplacer("{{method}}", method, "{{upstream}}", n.url).Replace(apache))
+	return p, n
+}
+
+// runApache starts an Apache with a configuration and the modules that it needs besides those for users. more are pairs
+// of a placeholder and its value.
+func (p *peer) runApache(modules []string, configuration string, more ...string) {
+	p.t.Helper()
+	var loaded strings.Builder
+	for _, m := range append([]string{"mpm_event", "authn_core", "authz_core", "authz_user"}, modules...) {
+		loaded.WriteString("LoadModule " + m + "_module /usr/lib/apache2/modules/mod_" + m + ".so\n")
 	}
-	configuration := strings.NewReplacer("{{modules}}", modules.String(), "{{method}}", method, "{{upstream}}",
-		n.url).Replace(apache)
-	t.Cleanup(func() {
-		if text, err := os.ReadFile(filepath.Join(p.dir, "errors")); t.Failed() && err == nil {
-			t.Logf("Apache says:\n%s", text)
+	p.t.Cleanup(func() {
+		if text, err := os.ReadFile(filepath.Join(p.dir, "errors")); p.t.Failed() && err == nil {
+			p.t.Logf("Apache says:\n%s", text)
 		}
 	})
-	p.run(nil, "apache2", "-X", "-f", p.write("configuration", configuration))
-	return p, n
+	p.run(nil, "apache2", "-X", "-f", p.write("configuration", apacheServer+configuration, append(more, "{{modules}}", loaded.String())...))
 }
 
 // TestTransportApache tests the client with mod_auth_basic and mod_auth_digest, which supports only MD5.

@@ -39,3 +39,19 @@ export function listen(app) {
 export async function text(response) {
   return response.ok ? (await response.text()).trim() : `${response.status} ${response.headers.get('WWW-Authenticate')}`;
 }
+
+// renewAndEnd does what the library has not, as its applications do: it refreshes, revokes, and tries again.
+export async function* renewAndEnd(refreshToken) {
+  const post = async (path, parameters) => fetch(input.issuer + path, {
+    method: 'POST', body: new URLSearchParams({ ...parameters, client_id: input.client, client_secret: input.secret }),
+  });
+  const refresh = async (token) => (await post('/oauth/token', { grant_type: 'refresh_token', refresh_token: token })).json();
+  const call = async (url, token) => fetch(url, { headers: { Authorization: `Bearer ${token}` } });
+  const next = await refresh(refreshToken);
+  yield `refreshed, api ${await text(await call(input.api, next.access_token))}`;
+  const revocation = await post('/oauth/revoke', { token: next.refresh_token });
+  yield revocation.ok ? 'revoked' : `revoke: ${revocation.status}`;
+  yield `refresh: ${(await refresh(next.refresh_token)).error}`;
+  const refused = await call(input.issuer + '/oauth/userinfo', next.access_token);
+  yield `userinfo: ${/error="(\w+)"/.exec(refused.headers.get('WWW-Authenticate'))?.[1]}`;
+}

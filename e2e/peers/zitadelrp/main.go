@@ -14,6 +14,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/zitadel/oidc/v3/pkg/client/rp"
 	httphelper "github.com/zitadel/oidc/v3/pkg/http"
@@ -76,13 +77,20 @@ func (c config) use(ctx context.Context, w io.Writer, party rp.RelyingParty, tok
 		return fmt.Errorf("refresh after the revocation: %w", err)
 	}
 	fmt.Fprintln(w, "refresh:", refused.ErrorType)
+	resp, err := get(ctx, party.UserinfoEndpoint(), next.AccessToken)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	_, parameters, _ := strings.Cut(resp.Header.Get("WWW-Authenticate"), `error="`)
+	code, _, _ := strings.Cut(parameters, `"`)
+	fmt.Fprintln(w, "userinfo:", code)
 	return nil
 }
 
 // call sends a request with a token to the API.
 func (c config) call(ctx context.Context, token string) (string, error) {
-	client := oauth2.NewClient(ctx, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token}))
-	resp, err := client.Get(c.API)
+	resp, err := get(ctx, c.API, token)
 	if err != nil {
 		return "", err
 	}
@@ -92,4 +100,9 @@ func (c config) call(ctx context.Context, token string) (string, error) {
 		return "", fmt.Errorf("%s %s %w", resp.Status, body, err)
 	}
 	return string(bytes.TrimSpace(body)), nil
+}
+
+// get sends a request with a token.
+func get(ctx context.Context, url, token string) (*http.Response, error) {
+	return oauth2.NewClient(ctx, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token})).Get(url)
 }
