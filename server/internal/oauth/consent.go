@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -331,7 +332,13 @@ func (m *Manager) Pending(ctx context.Context, id, browser string) (*Pending, er
 	if q.row, err = m.c.DB.RequestByHash(ctx, hashOf("request", id), m.c.Now()); err != nil {
 		return nil, err
 	}
-	if err := m.c.DB.BindRequest(ctx, q.row.Hash, hashOf("browser", browser)); errors.Is(err, store.ErrChanged) {
+	owner := hashOf("browser", browser)
+	if len(q.row.Browser) == 0 {
+		err = m.c.DB.BindRequest(ctx, q.row.Hash, owner)
+	} else if subtle.ConstantTimeCompare(q.row.Browser, owner) == 0 {
+		err = store.ErrChanged
+	}
+	if errors.Is(err, store.ErrChanged) {
 		return nil, fmt.Errorf("oauth: the request belongs to another browser: %w", store.ErrNotFound)
 	} else if err != nil {
 		return nil, err

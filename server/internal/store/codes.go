@@ -55,6 +55,7 @@ func (db *DB) CreateCode(ctx context.Context, c Code, signedIn string) error {
 				return err
 			}
 		}
+		tx.setEvidence(`SELECT 1 FROM codes WHERE hash = $1`, c.Hash)
 		return tx.exec(`INSERT INTO codes (hash, client_id, user_id, parent_id, redirect_uri, challenge, nonce, scope, resources, claims, jkt, auth_time, acr, amr, created_at, ends_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
 			c.Hash, c.ClientID, c.UserID, c.ParentID, c.RedirectURI, c.Challenge, c.Nonce, c.Scope, strings.Join(c.Resources, " "), c.Claims, c.JKT,

@@ -37,6 +37,7 @@ func (db *DB) CreateRequest(ctx context.Context, r AuthorizationRequest, limit i
 		if browser == nil {
 			browser = []byte{}
 		}
+		tx.setEvidence(`SELECT 1 FROM oauth_requests WHERE hash = $1`, r.Hash)
 		return tx.exec(`INSERT INTO oauth_requests (hash, browser, client_id, parameters, progress, created_at, step_ends, ends_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			r.Hash, browser, r.ClientID, r.Parameters, r.Progress, micros(r.CreatedAt), micros(r.StepEnds), micros(r.EndsAt))
@@ -53,6 +54,7 @@ func (db *DB) RequestByHash(ctx context.Context, hash []byte, now time.Time) (r 
 // ErrNotFound if there is no such request, and ErrChanged if it belongs to another browser.
 func (db *DB) BindRequest(ctx context.Context, hash, browser []byte) error {
 	return db.do(ctx, func(tx *tx) error {
+		tx.setEvidence(`SELECT 1 FROM oauth_requests WHERE hash = $1 AND browser = $2`, hash, browser)
 		if tx.changed(`UPDATE oauth_requests SET browser = $2 WHERE hash = $1 AND length(browser) = 0`, hash, browser) == 1 {
 			return nil
 		}
@@ -71,6 +73,7 @@ func (db *DB) BindRequest(ctx context.Context, hash, browser []byte) error {
 // there is none any more, and ErrChanged if its progress is not was, because another request changed it.
 func (db *DB) AdvanceRequest(ctx context.Context, r AuthorizationRequest, was string) error {
 	return db.do(ctx, func(tx *tx) error {
+		tx.setEvidence(`SELECT 1 FROM oauth_requests WHERE hash = $1 AND progress = $2 AND step_ends = $3`, r.Hash, r.Progress, micros(r.StepEnds))
 		if tx.changed(`UPDATE oauth_requests SET progress = $2, step_ends = $3 WHERE hash = $1 AND progress = $4`, r.Hash, r.Progress, micros(r.StepEnds), was) == 1 {
 			return nil
 		}
@@ -87,6 +90,8 @@ func (db *DB) EndRequest(ctx context.Context, hash []byte) error {
 }
 
 func (t *tx) endRequest(hash []byte) error {
+	// The evidence may be the deletion by another call, after which this request has ended as well.
+	t.setEvidence(`SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM oauth_requests WHERE hash = $1)`, hash)
 	if t.changed(`DELETE FROM oauth_requests WHERE hash = $1`, hash) == 0 {
 		return errors.Join(t.err, ErrNotFound)
 	}
