@@ -8,10 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-
-	"mvdan.cc/sh/v3/syntax"
 
 	"github.com/durward-auth/durward/internal/printable"
 )
@@ -23,7 +20,7 @@ import (
 // Bounds of the reader of commands.
 const (
 	maxCommands      = 64  // requests of one input
-	maxSubstitutions = 100 // openings of substitutions: the shell's grammar is read recursively
+	maxSubstitutions = 100 // openings of substitutions: they are read recursively
 )
 
 // word is an argument of a command.
@@ -133,7 +130,7 @@ type commandEnd struct {
 }
 
 // commandLength finds the end of the first command of a text of a Unix shell. Only that command goes
-// to the parser of the shell's grammar.
+// to shellWords.
 func commandLength(text string) (commandEnd, error) {
 	const (
 		plain = iota
@@ -213,149 +210,6 @@ func commandLength(text string) (commandEnd, error) {
 		return commandEnd{}, fmt.Errorf("the command ends inside the quotation or substitution that begins at octet %d; copy the whole command", opened+1)
 	}
 	return commandEnd{len(text), 0}, nil
-}
-
-// shellWords returns the arguments of one command of a Unix shell, with its name.
-func shellWords(text string) ([]word, error) {
-	text = strings.ReplaceAll(text, "\\\r\n", "\\\n")
-	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
-	if err != nil {
-		var parse syntax.ParseError
-		if errors.As(err, &parse) { // its text may quote the command
-			return nil, fmt.Errorf("the command is not valid in a shell at line %d, column %d; copy the whole command", parse.Pos.Line(), parse.Pos.Col())
-		}
-		return nil, errors.New("the command is not valid in a shell; copy the whole command")
-	}
-	if len(file.Stmts) == 0 {
-		return nil, errors.New("the input has no command; copy the whole command")
-	}
-	call, ok := file.Stmts[0].Cmd.(*syntax.CallExpr)
-	if !ok || len(call.Args) == 0 {
-		return nil, errors.New("the input is a script, not one command; paste the command that sent the request")
-	}
-	words := make([]word, 0, len(call.Args))
-	for _, arg := range call.Args {
-		var w word
-		var b strings.Builder
-		w.parts(&b, arg.Parts, false)
-		w.text = b.String()
-		words = append(words, w)
-	}
-	return words, nil
-}
-
-// parts writes the value of the parts of a word to b.
-func (w *word) parts(b *strings.Builder, parts []syntax.WordPart, quoted bool) {
-	for _, p := range parts {
-		switch p := p.(type) {
-		case *syntax.Lit:
-			b.WriteString(unescapeShell(p.Value, quoted))
-		case *syntax.SglQuoted:
-			if p.Dollar {
-				b.WriteString(unescapeANSI(p.Value))
-			} else {
-				b.WriteString(p.Value)
-			}
-		case *syntax.DblQuoted:
-			w.parts(b, p.Parts, true)
-		case *syntax.ParamExp:
-			name := "variable"
-			if p.Param != nil {
-				name = p.Param.Value
-			}
-			b.WriteString("${" + name + "}")
-			w.variable = name
-		default: // a substitution: never run
-			b.WriteString("$(…)")
-			w.variable = "command"
-		}
-	}
-}
-
-// unescapeShell removes backslashes as a shell does.
-func unescapeShell(s string, quoted bool) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			b.WriteByte(s[i])
-			continue
-		}
-		next := s[i+1]
-		switch {
-		case next == '\n':
-			i++
-		case quoted && strings.IndexByte("$`\"\\", next) < 0: // POSIX.1 2.2.3
-			b.WriteByte('\\')
-		default:
-			b.WriteByte(next)
-			i++
-		}
-	}
-	return b.String()
-}
-
-// unescapeANSI decodes the text between $' and ', as bash does.
-func unescapeANSI(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			b.WriteByte(s[i])
-			continue
-		}
-		i++
-		simple := strings.IndexByte(`abeEfnrtv\'"?`, s[i])
-		switch {
-		case simple >= 0:
-			b.WriteByte("\a\b\x1b\x1b\f\n\r\t\v\\'\"?"[simple])
-		case s[i] == 'x':
-			n, used := digits(s[i+1:], 16, 2)
-			if used == 0 {
-				b.WriteString(`\x`)
-			} else {
-				b.WriteByte(byte(n))
-			}
-			i += used
-		case s[i] == 'u' || s[i] == 'U':
-			most := 4
-			if s[i] == 'U' {
-				most = 8
-			}
-			n, used := digits(s[i+1:], 16, most)
-			if used == 0 {
-				b.WriteByte('\\')
-				b.WriteByte(s[i])
-				continue
-			}
-			i += used
-			b.WriteRune(rune(n))
-		case s[i] >= '0' && s[i] <= '7':
-			n, used := digits(s[i:], 8, 3)
-			b.WriteByte(byte(n))
-			i += used - 1
-		case s[i] == 'c' && i+1 < len(s):
-			i++
-			b.WriteByte(s[i] & 0x1f)
-		default:
-			b.WriteByte('\\')
-			b.WriteByte(s[i])
-		}
-	}
-	return b.String()
-}
-
-// digits reads a number at the start of s, of at most so many digits.
-func digits(s string, base, most int) (n uint64, used int) {
-	for used < len(s) && used < most {
-		if _, err := strconv.ParseUint(s[used:used+1], base, 8); err != nil {
-			break
-		}
-		used++
-	}
-	n, _ = strconv.ParseUint(s[:used], base, 64)
-	return n, used
 }
 
 // cmdExe reports whether a command is written for cmd.exe, as browsers copy it on Windows.
