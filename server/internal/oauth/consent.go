@@ -187,11 +187,9 @@ func (m *Manager) decideScopes(ctx context.Context, r *Request, p *durward.Princ
 	if len(r.scopes) > 0 && len(d.Scopes) == 0 {
 		return r.refuse(refuse(InvalidScope, "The client or the user may have none of the scopes."))
 	}
-	for _, t := range r.targets {
-		if r.resources || slices.ContainsFunc(d.Scopes, func(s string) bool { return hasScope([]Resource{t}, s) }) {
-			d.resources = append(d.resources, t)
-		}
-	}
+	// Without a request these are the default resources: a token is for them, whatever its scopes. A token for this
+	// server alone opens nothing here.
+	d.resources = slices.DeleteFunc(slices.Clone(r.targets), func(t Resource) bool { return t.URL == m.c.Issuer.URL() })
 	urls := make([]string, 0, len(d.resources))
 	for _, t := range d.resources {
 		urls = append(urls, t.URL)

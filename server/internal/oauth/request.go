@@ -24,7 +24,6 @@ type Request struct {
 	parameters url.Values
 	response   Response // without an outcome
 	scopes     []string // requested; empty for none
-	resources  bool     // the client named resources
 	targets    []Resource
 	challenge  string // of S256 (RFC 7636 s4.2); empty for none
 	prompt     []string
@@ -202,7 +201,6 @@ func isDigest(text string) bool {
 func (m *Manager) parseHints(r *Request) *Error {
 	var err error
 	requested := slices.DeleteFunc(slices.Clone(r.parameters["resource"]), func(s string) bool { return s == "" })
-	r.resources = len(requested) > 0
 	if r.targets, err = m.Targets(r.Client, requested); err != nil {
 		refused, _ := errors.AsType[*Error](err) // Targets has no other errors
 		return refused

@@ -185,6 +185,9 @@ func TestAuthorize(t *testing.T) {
 	if second := b.get("/oauth/authorize?" + parametersOf().Encode()); second.result() != "code" || len(second.Cookies()) != 0 {
 		t.Errorf("the second time: %s, cookies %v", second.result(), second.Cookies())
 	}
+	// The default resource, which the token is for, is shown although the client asks for none of its scopes.
+	other := e.browser().as(e.user(bea), false, 0)
+	other.authorize("scope", "openid").shows("Items", "api.example.com").lacks("read your items")
 	// A claim that is asked for by its name is allowed as its scope.
 	res = b.allow(b.authorize("claims", `{"userinfo":{"email":{"essential":true}}}`).shows("see your e-mail address"))
 	use, _, err = e.node.Sessions.BeginApplication(context.Background(), useOf(res.toClient().Get("code")), request.Info{})
@@ -470,6 +473,59 @@ func TestPrompts(t *testing.T) {
 		if got := c.who().authorize(c.pairs...).result(); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
 		}
+	}
+}
+
+// An ID token as id_token_hint names the user that the client expects, also after it has expired.
+func TestIDTokenHint(t *testing.T) {
+	t.Parallel()
+	e := withClients(t)
+	e.consented(ada)
+	hint := func(email, issuer, algorithm string, ends time.Duration) string {
+		t.Helper()
+		token, err := e.node.Issuer.SignFor(context.Background(), algorithm, "JWT", func(string) any {
+			return map[string]any{"iss": issuer, "sub": e.user(email).ID, "aud": "app", "exp": e.clock.Now().Add(ends).Unix()}
+		})
+		e.must(err)
+		return token
+	}
+	valid := hint(ada, origin, "", time.Minute)
+	withdrawn := hint(ada, origin, "RS256", time.Minute)
+	keys, err := e.node.DB.Keys(context.Background(), store.UseIDToken)
+	e.must(err)
+	_, err = e.node.Issuer.Retire(context.Background(), keys[0].ID, true, request.Info{Actor: store.Operator})
+	e.must(err)
+	for _, c := range []struct {
+		name, hint, want, silent string
+		pairs                    []string
+	}{
+		{"own", valid, "code", "code", nil},
+		{"own, expired a year ago", hint(ada, origin, "", -365*24*time.Hour), "code", "code", nil},
+		{"own, by the key of ID tokens", hint(ada, origin, "RS256", time.Minute), "code", "code", nil},
+		{"another user's", hint(bea, origin, "", time.Minute), "/oauth/account", "account_selection_required", nil},
+		{"another user's, expired", hint(bea, origin, "", -time.Hour), "/oauth/account", "account_selection_required", nil},
+		{"of another issuer", hint(ada, "https://other.example.com", "", time.Minute), "code", "login_required", nil},
+		{"damaged", valid[:len(valid)-6] + "AAAAAA", "code", "login_required", nil},
+		{"of a withdrawn key", withdrawn, "code", "login_required", nil},
+		{"another user than the claim sub", valid, "invalid_request", "invalid_request", []string{"claims", `{"id_token":{"sub":{"value":"another"}}}`}},
+	} {
+		b := e.browser().as(e.user(ada), false, time.Minute)
+		c.pairs = append(c.pairs, "id_token_hint", c.hint)
+		if got := b.authorize(c.pairs...).result(); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		}
+		if got := b.authorize(append(c.pairs, "prompt", "none")...).result(); got != c.silent {
+			t.Errorf("%s, prompt=none: got %s, want %s", c.name, got, c.silent)
+		}
+	}
+	// The user chooses another account, and signs in to the one that the client expects.
+	b := e.browser().as(e.user(ada), false, time.Minute)
+	p := b.authorize("id_token_hint", hint(bea, origin, "", time.Minute)).shows(ada)
+	p = b.walk(b.post(p.here(), "choice", "another").want(http.StatusSeeOther))
+	e.clock.Advance(time.Second)
+	p = b.walk(b.post(p.here(), "email", bea, "password", password).want(http.StatusOK)).shows(bea)
+	if got := b.allow(p).result(); got != "code" {
+		t.Errorf("after the sign-in of the expected user: %s", got)
 	}
 }
 
