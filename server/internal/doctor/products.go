@@ -37,7 +37,7 @@ type product struct {
 // sign is a mark of a product. One unmistakable sign or two weak ones identify it.
 type sign struct {
 	Host     string // the host, or an ending that begins with a dot
-	Path     string // a part of the path
+	Path     string // a part of the path or the query
 	Header   string // the name of a field of the response; with Contains, a part of its value
 	Request  string // the name of a field of the request
 	Cookie   string // the beginning of a cookie's name
@@ -238,7 +238,7 @@ func (e *evidence) shows(s sign, body string) bool {
 	}
 	contains := strings.ToLower(s.Contains)
 	check(s.Host != "", func() bool { return hostIs(e.target.Host, s.Host) })
-	check(s.Path != "", func() bool { return strings.Contains(strings.ToLower(e.target.Path), strings.ToLower(s.Path)) })
+	check(s.Path != "", func() bool { return strings.Contains(strings.ToLower(e.target.Path+"?"+e.target.RawQuery), strings.ToLower(s.Path)) })
 	check(s.Header != "", func() bool {
 		return slices.ContainsFunc(e.response.Header, func(f Field) bool {
 			return nameIs(f.Name, s.Header) && strings.Contains(strings.ToLower(f.Value), contains)
