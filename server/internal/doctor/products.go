@@ -238,7 +238,9 @@ func (e *evidence) shows(s sign, body string) bool {
 	}
 	contains := strings.ToLower(s.Contains)
 	check(s.Host != "", func() bool { return hostIs(e.target.Host, s.Host) })
-	check(s.Path != "", func() bool { return strings.Contains(strings.ToLower(e.target.Path+"?"+e.target.RawQuery), strings.ToLower(s.Path)) })
+	check(s.Path != "", func() bool {
+		return strings.Contains(strings.ToLower(e.target.Path+"?"+e.target.RawQuery), strings.ToLower(s.Path))
+	})
 	check(s.Header != "", func() bool {
 		return slices.ContainsFunc(e.response.Header, func(f Field) bool {
 			return nameIs(f.Name, s.Header) && strings.Contains(strings.ToLower(f.Value), contains)
