@@ -129,12 +129,13 @@ func TestAuthorizeInChromium(t *testing.T) {
 	}
 }
 
-// TestAuthorizeInFirefox does the same way in Firefox.
+// TestAuthorizeInFirefox does the same way in Firefox, without the scripts of pages.
 func TestAuthorizeInFirefox(t *testing.T) {
 	t.Parallel()
 	f := newDemo(t, "")
 	a := newApplication(t, f)
 	b := firefox(t, f)
+	b.ofWindow(`gBrowser.selectedBrowser.browsingContext.allowJavascript = false`)
 	b.visit(a.request())
 	b.at("/login")
 	b.fill("email", ada, "password", password)
@@ -144,5 +145,7 @@ func TestAuthorizeInFirefox(t *testing.T) {
 	b.click("main button.main")
 	b.sees(a.landing("GET", "code"))
 	b.visit(a.request("response_mode", "form_post"))
+	b.at("/oauth/authorize")
+	b.click("main button.main")
 	b.sees(a.landing("POST", "code"))
 }

@@ -131,6 +131,23 @@ type evaluated struct {
 	} `json:"exceptionDetails"`
 }
 
+// ofWindow runs an expression in the window of the browser, with all rights of Firefox itself.
+func (b *foxTab) ofWindow(expression string) (e evaluated) {
+	b.Helper()
+	var windows struct {
+		Contexts []struct {
+			Context string `json:"context"`
+		} `json:"contexts"`
+	}
+	b.must("browsingContext.getTree", map[string]any{"moz:scope": "chrome"}, &windows)
+	if len(windows.Contexts) == 0 {
+		b.Fatal("Firefox has no window")
+	}
+	b.must("script.evaluate", map[string]any{"awaitPromise": false, "target": map[string]any{"context": windows.Contexts[0].Context},
+		"expression": expression}, &e)
+	return e
+}
+
 // evaluate runs an expression in the page.
 func (b *foxTab) evaluate(expression string) (e evaluated, err error) {
 	err = b.call("script.evaluate", map[string]any{"expression": expression, "awaitPromise": true,
@@ -221,11 +238,16 @@ func (b *foxTab) check(name string) {
 	for _, size := range sizes {
 		b.must("browsingContext.setViewport", map[string]any{"context": b.id,
 			"viewport": map[string]any{"width": size.width, "height": size.height}}, nil)
-		if wide := b.script(`document.documentElement.scrollWidth > innerWidth`); wide != "false" {
-			b.Errorf("%s, %s: the page is wider than the window", name, size.name)
+		// Without scripts, the promises of script stay open.
+		if e, err := b.evaluate(`document.documentElement.scrollWidth > innerWidth`); err != nil || e.Result.Value != false {
+			b.Errorf("%s, %s: the page is wider than the window (%v)", name, size.name, err)
 		}
 		if !wantScreens {
 			continue
+		}
+		language, err := b.evaluate(`document.documentElement.lang`)
+		if err != nil {
+			b.Fatal(err)
 		}
 		var image struct{ Data string }
 		b.must("browsingContext.captureScreenshot", map[string]any{"context": b.id, "origin": "document"}, &image)
@@ -233,7 +255,7 @@ func (b *foxTab) check(name string) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := writeScreen("firefox-"+name, size.name, "light", b.script(`document.documentElement.lang`), png); err != nil {
+		if err := writeScreen("firefox-"+name, size.name, "light", language.Result.Value.(string), png); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -371,20 +393,9 @@ func (b *foxTab) copiesCommands() {
 	if err != nil || !strings.Contains(want, "Method:PUT") || !strings.Contains(want, "/v1/items") {
 		b.Fatalf("durward doctor of the request: %s, %v\n%s", want, err, sent)
 	}
-	var windows struct {
-		Contexts []struct {
-			Context string `json:"context"`
-		} `json:"contexts"`
-	}
-	b.must("browsingContext.getTree", map[string]any{"moz:scope": "chrome"}, &windows)
-	if len(windows.Contexts) == 0 {
-		b.Fatal("Firefox has no window")
-	}
 	for _, system := range []string{"Linux", "WINNT"} {
-		var e evaluated
-		b.must("script.evaluate", map[string]any{"awaitPromise": false, "target": map[string]any{"context": windows.Contexts[0].Context},
-			"expression": `ChromeUtils.importESModule("resource://devtools/shared/loader/Loader.sys.mjs")
-				.require("resource://devtools/client/shared/curl.js").Curl.generateCommand(` + string(request) + `, ` + quoted(system) + `)`}, &e)
+		e := b.ofWindow(`ChromeUtils.importESModule("resource://devtools/shared/loader/Loader.sys.mjs")
+			.require("resource://devtools/client/shared/curl.js").Curl.generateCommand(` + string(request) + `, ` + quoted(system) + `)`)
 		command, _ := e.Result.Value.(string)
 		if !strings.HasPrefix(command, "curl") {
 			b.Fatalf("%s: the developer tools copy %q %s", system, command, e.Exception.Text)
