@@ -64,7 +64,7 @@ func TestMCPAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := regexp.MustCompile("(?s)\n## The demonstration\n.*?```sh\ndurward (serve --demo)\ngo run ./examples/mcp\n```.*`(http://[^`]*)` and the `client_id` `(\\w+)`").FindStringSubmatch(string(document))
+	commands := regexp.MustCompile("(?s)\n## The demonstration\n.*?```sh\ndurward (serve --demo)\ngo run ./examples/mcp\n```.*`(http://[^`]*)` and the `client_id` `([a-z-]+)`").FindStringSubmatch(string(document))
 	if commands == nil {
 		t.Fatal("docs/oauth.md: commands of the demonstration are missing")
 	}

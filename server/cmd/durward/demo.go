@@ -111,7 +111,7 @@ curl -i -H "Authorization: Bearer {ACCESS2}" {URL}/api/profile
 # 7. Or use a browser: sign in as one of the users above. The mails are at {URL}/dev/mail ,
 # a sample application is at {URL}/demo/ .
 #
-# 8. For agents: start an MCP server with the sources of Durward. Its agents have the client_id agent.
+# 8. For agents: start an MCP server with the sources of Durward. Its agents have the client_id demo-agent.
 #   go run ./examples/mcp -issuer {URL}
 
 # Open this page: {URL}/login

@@ -157,8 +157,8 @@ func (c *Config) AddDemo() {
 		c.Resources = append(c.Resources, resource)
 	}
 	agent := Client{
-		ID:           "agent",
-		Name:         "Agent",
+		ID:           "demo-agent",
+		Name:         "Agent of the demonstration",
 		Auth:         store.ClientPublic,
 		RedirectURIs: []string{"http://127.0.0.1/callback", "http://localhost/callback", "http://localhost/oauth/callback"},
 		Scopes:       []string{"notes:read", "notes:write", oauth.ScopeOffline},

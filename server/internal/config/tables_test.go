@@ -141,3 +141,35 @@ func TestMistakesInTables(t *testing.T) {
 		t.Errorf("a variable: got %v", err)
 	}
 }
+
+// The demonstration adds a valid resource and client, and leaves those of the configuration as they are.
+func TestAddDemo(t *testing.T) {
+	t.Parallel()
+	l, err := load(t, `
+[[resource]]
+url = "https://api.example.com"
+[[client]]
+id = "demo-agent"
+auth = "none"
+redirect_uris = ["https://app.example.com/callback"]
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.AddDemo()
+	if len(l.Resources) != 2 || len(l.Clients) != 1 || l.Clients[0].RedirectURIs[0] != "https://app.example.com/callback" {
+		t.Errorf("resources %+v and clients %+v, want one more resource and the same client", l.Resources, l.Clients)
+	}
+	if l, err = load(t, ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		l.AddDemo()
+	}
+	if len(l.Resources) != 1 || len(l.Clients) != 1 {
+		t.Errorf("resources %+v and clients %+v, want one of each", l.Resources, l.Clients)
+	}
+	if mistakes := l.checkTables(); len(mistakes) > 0 {
+		t.Errorf("mistakes: %v", mistakes)
+	}
+}
