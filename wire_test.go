@@ -25,9 +25,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rogpeppe/go-internal/txtar"
-
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/txtar"
 )
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata/wire")

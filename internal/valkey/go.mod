@@ -5,11 +5,9 @@ go 1.26.0
 require (
 	github.com/durward-auth/durward v0.0.0
 	github.com/valkey-io/valkey-go v1.0.79
-	go.uber.org/goleak v1.3.0
 )
 
 require (
-	github.com/stretchr/testify v1.12.1 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sys v0.50.0 // indirect
 	golang.org/x/text v0.44.0 // indirect

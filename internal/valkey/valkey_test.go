@@ -23,10 +23,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/valkey-io/valkey-go"
 
+	"github.com/durward-auth/durward/internal/goroutines"
 	"github.com/durward-auth/durward/internal/services"
 )
 
@@ -419,7 +418,7 @@ func TestSubscribe(t *testing.T) {
 // Close ends all goroutines, whether the server answers, hangs or is down.
 func TestClose(t *testing.T) {
 	r := services.NewRedis(t)
-	before := goleak.IgnoreCurrent()
+	ended := goroutines.Remain(t)
 	for _, state := range []string{"there", "hangs", "gone"} {
 		c, err := New(Config{URL: r.URL(), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
@@ -446,9 +445,7 @@ func TestClose(t *testing.T) {
 			r.Resume(t)
 		}
 	}
-	if err := goleak.Find(before); err != nil {
-		t.Error(err)
-	}
+	ended()
 }
 
 func TestURLs(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/durward-auth/durward/internal/txtar"
 )
 
 // openCase is a refusal with its stated cause.

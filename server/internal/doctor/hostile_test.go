@@ -11,7 +11,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/durward-auth/durward/internal/txtar"
 )
 
 // noControls fails if text has a control character other than a line feed.

@@ -12,7 +12,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/durward-auth/durward/internal/txtar"
 )
 
 var update = flag.Bool("update", false, "rewrite the expectations in testdata/inputs")

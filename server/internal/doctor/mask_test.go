@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/durward-auth/durward/internal/txtar"
 )
 
 // digest matches the digits of a mask, which tests do not repeat.

@@ -14,9 +14,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/valkey-io/valkey-go"
-	"go.uber.org/goleak"
 
 	"github.com/durward-auth/durward/internal/faults"
+	"github.com/durward-auth/durward/internal/goroutines"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
 	connection "github.com/durward-auth/durward/internal/valkey"
@@ -367,7 +367,7 @@ func TestPushConfig(t *testing.T) {
 // Run leaves no goroutine behind, with Redis and without.
 func TestPushEnds(t *testing.T) {
 	r := services.NewRedis(t)
-	before := goleak.IgnoreCurrent()
+	ended := goroutines.Remain(t)
 	f := new(database)
 	for _, away := range []bool{false, true} {
 		n := newNode(t, r, f, 1)
@@ -378,9 +378,7 @@ func TestPushEnds(t *testing.T) {
 		n.list.Announce(f.add(revoked.Token, fmt.Sprint(away)))
 		n.stop()
 	}
-	if err := goleak.Find(before); err != nil {
-		t.Error(err)
-	}
+	ended()
 }
 
 // FuzzMessage checks that parse accepts exactly the messages that format writes.
