@@ -30,6 +30,9 @@ var (
 	jwtNamed        = regexp.MustCompile(`(?i)\bjw[tse]\b|json ?web ?token|jose|compact serialization`)
 	togetherWords   = regexp.MustCompile(`(?i)\bat the same time|simultaneous|\btogether\b|\bboth\b|\bmore than one\b|\bonly one\b|\bmultiple\b|mutually|\balso (has|set|sent|present)|\bcombin|\bnot .{1,40} and .{1,40}\bboth|\bconflict`)
 	originNamed     = regexp.MustCompile(`(?i)\borigins?\b`)
+	userUnknown     = regexp.MustCompile(`(?i)\b(user|account|member|principal|subject|identity|profile|person|login)\b.{0,40}\b(not found|unknown|does(?: not|n't) exist|not registered|not recogni[sz]ed|no longer exists|not provisioned|not mapped)|\b(no such|unknown|unable to find|could not find|cannot find|couldn't find|no matching|no) (?:user|account|member|principal|profile)\b`)
+	otherRefusal    = regexp.MustCompile(`(?i)\b(401|403|unauthorized|forbidden)\b.{0,60}\b(for url|from|returned by|by|remote|upstream|backend)\b|\b(upstream|backend|remote|downstream|provider|responded|returned)\b.{0,80}\b(401|403|unauthorized|forbidden)\b|status code (?:of )?(?:401|403)`)
+	proofAddress    = regexp.MustCompile(`(?i)\bht[um]\b`)
 	passwordOff     = regexp.MustCompile(`(?i)\b(password|basic)\b.{0,40}\b(disabled|not (?:allowed|enabled|permitted|available)|turned off|switched off|no longer|deprecated|removed)`)
 	clusterName     = regexp.MustCompile(`(?i)(^|\.)(svc|local|internal|cluster)$`)
 )
@@ -41,7 +44,8 @@ const ticketLife = 2 * time.Hour
 var claimNames = [][2]string{{"sub", "subject"}, {"exp", "expiration"}, {"iss", "issuer"}, {"aud", "audience"}, {"kid", "keyid"}}
 
 // ofToken matches words about a part of a token, which is no word about a token that is missing.
-var ofToken = regexp.MustCompile(`\b(?:in|from) (?:the |your )?(?:jwt|access token|id token|token)\b|\bfresh\b|\bclaims?\b`)
+var ofToken = regexp.MustCompile(`\b(?:in|from) (?:the |your )?(?:jwt|access token|id token|token)\b|\bfresh\b|\bclaims?\b|` +
+	`\b(?:certificate|thumbprint|csrf|nonce|dpop|proof|subject|signature|scopes?|identification|algorithm|audience|issuer|kid)\b|\bcontain\w* no\b`)
 
 // betweenFacts adds facts about what was sent against what was said, offered or accepted before.
 func (e *evidence) betweenFacts() {
@@ -126,6 +130,9 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 			}
 		}
 	}
+	if w.by != byPerson && otherRefusal.MatchString(w.text) {
+		e.add("other-refusal-told", Said, w.at, "another server's refusal is told: %s", e.quote(w.text))
+	}
 	if w.by != byServer {
 		return
 	}
@@ -137,6 +144,12 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 		if togetherWords.MatchString(w.text) {
 			e.add("said-together", Computed, w.at, "the request has two sets of credentials, and the server speaks of two")
 		}
+	}
+	if userUnknown.MatchString(w.text) {
+		e.add("user-unknown-said", Said, w.at, "the server does not know the user: %s", e.quote(w.text))
+	}
+	if e.request.Header.Has("DPoP") && proofAddress.MatchString(w.text) {
+		e.add("proof-address-said", Said, w.at, "the server speaks of the address in the proof: %s", e.quote(w.text))
 	}
 	if e.seen["origin-sent"] && originNamed.MatchString(w.text) {
 		e.add("origin-named", Computed, w.at, "the request has Origin, and the server speaks of it")

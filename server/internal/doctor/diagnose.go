@@ -401,7 +401,14 @@ func (d *diagnosis) related(ranked []*score) []*score {
 	if len(ranked) == 0 || ranked[0].sure() && ranked[0].closed {
 		return ranked
 	}
-	for _, id := range kin[ranked[0].cause.ID] {
+	beside := kin[ranked[0].cause.ID]
+	for _, b := range bare {
+		if ranked[0].points() < strong && d.has(strings.Fields(b.facts)...) {
+			beside = append(strings.Fields(b.causes), beside...) // the answer gives no reason: what was sent counts
+			break
+		}
+	}
+	for _, id := range beside {
 		for _, s := range d.scores {
 			if s.cause.ID != id || len(ranked) >= 3 || s.vetoedBy != "" || s.against || slices.Contains(ranked, s) {
 				continue

@@ -239,12 +239,12 @@ var rules = []rule{
 
 	// The token.
 	{"wrong-secret", "basic-sent scheme-offered bare-challenge", strong, "base"},
-	{"wrong-secret", "basic-sent status-401", weak, "base"},
+	{"wrong-secret", "basic-sent status-401", base, "base"},
 	{"wrong-secret", "digest-sent scheme-offered !stale-true", weak, "base"},
-	{"wrong-secret", "key-field-sent refused", weak, "base"},
+	{"wrong-secret", "key-field-sent refused", base, "base"},
 	{"wrong-secret", "key-in-query refused", base, "base"},
-	{"wrong-secret", "authorization-sent status-401 !jwt-sent", weak, "base"},
-	{"wrong-secret", "opaque-sent status-401", weak, "base"},
+	{"wrong-secret", "authorization-sent status-401 !jwt-sent", base, "base"},
+	{"wrong-secret", "opaque-sent status-401", base, "base"},
 	{"wrong-secret", "said:bad-token !jwt-sent", strong, "words"},
 	{"wrong-secret", "said:bad-token", base, "words"},
 	{"wrong-secret", "opaque-sent error-invalid_token", weak, "error"},
@@ -390,6 +390,8 @@ var rules = []rule{
 	{"dpop-proof-wrong", "error-invalid_dpop_proof dpop-proof-sent", strong, "error"},
 	{"dpop-url-mismatch", "dpop-target-differs", decides, "proof"},
 	{"dpop-url-mismatch", "error-invalid_dpop_proof dpop-proof-sent", weak, "error"},
+	{"dpop-url-mismatch", "proof-address-said", strong + weak, "proof"},
+	{"dpop-proof-wrong", "proof-address-said", contradicts, "special"},
 	{"dpop-nonce-needed", "error-use_dpop_nonce", decides, "error"},
 	{"dpop-nonce-needed", "dpop-nonce-absent", strong, "nonce"},
 	{"dpop-nonce-needed", "dpop-nonce-given refused", strong, "nonce"},
@@ -440,6 +442,14 @@ var rules = []rule{
 	{"insufficient-scope", "scope-named status-403", strong, "scope"},
 	{"insufficient-scope", "error-invalid_scope", weak, "error"},
 	{"insufficient-scope", "authorization-sent status-403 !basic-sent", base, "403"},
+	{"insufficient-scope", "key-sent status-403", base, "403"},
+	{"insufficient-scope", "said:not-permitted bearer-sent", base, "403"},
+	{"insufficient-scope", "said:not-permitted key-sent", base, "403"},
+	{"wrong-credential-kind", "status-403 bearer-sent", base, "403"},
+	{"wrong-credential-kind", "status-403 key-sent", base, "403"},
+	{"session-ended", "status-403 cookie-sent !authorization-sent", base, "403"},
+	{"wrong-audience", "jwt-sent status-401 said-nothing", base, "usual"},
+	{"wrong-issuer", "jwt-sent status-401 said-nothing", base, "usual"},
 	{"insufficient-scope", "bearer-sent hides", weak, "404"},
 	{"insufficient-scope", "worked-elsewhere", weak, "history"},
 
@@ -469,8 +479,7 @@ var rules = []rule{
 	{"expired", "error-expired_token", decides, "error"},
 
 	{"network-not-allowed", "none-sent status-403 front-page", base, "403"},
-	{"network-not-allowed", "status-403 !authorization-sent !challenged", base, "403"},
-	{"network-not-allowed", "status-403 key-field-sent said:not-permitted", weak, "edge"},
+	{"network-not-allowed", "status-403 !authorization-sent !key-sent !cookie-sent !challenged", base, "403"},
 	{"network-not-allowed", "status-451", strong, "451"},
 
 	{"cross-site-refused", "status-419", strong + weak + base, "419"},
@@ -512,7 +521,8 @@ var rules = []rule{
 	{"outage-as-refusal", "status-5xx", weak, "5xx"},
 	{"outage-as-refusal", "status-500 log:outage-as-refusal", strong, "5xx"},
 	{"outage-as-refusal", "said:unknown-signing-key", base, "keys"},
-	{"rate-limited", "status-429", decides, "429"},
+	{"rate-limited", "status-429 !said:account-locked", decides, "429"},
+	{"rate-limited", "status-429", weak, "429"},
 	{"rate-limited", "limit-spent said:rate-limited", decides, "limit"},
 	{"rate-limited", "limit-spent refused", strong + weak + base, "limit"},
 	{"rate-limited", "retry-after refused !status-5xx", strong, "retry"},
@@ -605,7 +615,38 @@ var rules = []rule{
 	{"prefix-missing", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued", contradicts, "against"},
 	{"app-password-needed", "said:method-retired password-sent", -weak, "retired"},
 
+	// Of two things that are said, the one that says more.
+	{"expired", "said:account-not-active", -weak, "less"},
+	{"edge-refused", "said:organisation-rule", -weak, "less"},
+	{"revoked", "said:refresh-refused", -weak, "less"},
+	{"method-retired", "status-410 said:expired", -weak, "less"},
+
+	// Statuses that few causes have.
+	{"account-not-active", "status-402", strong, "status"},
+	{"account-locked", "status-423", strong, "status"},
+	{"session-ended", "status-440", strong + weak, "status"},
+	{"no-credentials", "status-499 !authorization-sent !key-sent", strong, "status"},
+	{"expired", "status-498", weak, "status"},
+	{"wrong-secret", "status-498", weak, "status"},
+	{"insecure-transport", "status-426", strong, "status"},
+	{"edge-refused", "status-511", strong, "status"},
+	{"wrong-place", "status-421", strong, "status"},
+	{"malformed-credentials", "status-431", strong, "status"},
+	{"malformed-credentials", "status-400 authorization-sent !jwt-sent said-nothing", weak, "status"},
+	{"required-field-missing", "status-428", strong, "status"},
+	{"required-field-missing", "status-400 authorization-sent said-nothing", base, "status"},
+	{"outage-as-refusal", "status-503", strong, "5xx"},
+	{"outage-as-refusal", "status-504", strong, "5xx"},
+	{"upstream-refused", "status-502", weak, "5xx"},
+	{"upstream-refused", "status-5xx other-refusal-told", strong + weak, "5xx"},
+	{"wrong-status", "status-404 authorization-sent said-nothing", base, "status"},
+
 	// Words of the server beside what was sent.
+	{"identity-unknown-here", "user-unknown-said !password-sent bearer-sent", strong + weak, "who"},
+	{"identity-unknown-here", "user-unknown-said !password-sent !secret-in-body", strong, "who"},
+	{"wrong-secret", "user-unknown-said bearer-sent", -weak, "who"},
+	{"digest-answer-wrong", "stale-true", contradicts, "stale"},
+	{"clock-wrong", "stale-true", contradicts, "stale"},
 	{"wrong-scheme", "other-scheme-named", strong + weak, "scheme"},
 	{"malformed-credentials", "other-scheme-named", -weak, "named"},
 	{"prefix-missing", "other-scheme-named", -weak, "named"},
@@ -632,7 +673,7 @@ var rules = []rule{
 // kin are causes that often look the same as another. They fill up a short list behind it.
 var kin = map[string][]string{
 	"wrong-secret":               {"revoked", "wrong-place", "account-not-active"},
-	"not-permitted":              {"insufficient-scope", "edge-refused", "account-not-active"},
+	"not-permitted":              {"insufficient-scope", "wrong-credential-kind", "account-not-active"},
 	"no-credentials":             {"header-stripped", "cookie-not-sent", "credentials-not-chosen"},
 	"header-stripped":            {"wrong-secret", "two-sign-ins-one-field", "wrong-scheme"},
 	"session-ended":              {"cookie-not-sent", "outage-as-refusal", "revoked"},
@@ -669,6 +710,23 @@ var kin = map[string][]string{
 	"clock-wrong":                {"not-yet-valid", "expired"},
 	"not-a-jwt":                  {"wrong-credential-kind", "malformed-credentials"},
 	"not-yet-valid":              {"clock-wrong"},
+}
+
+// bare are the likeliest causes of a refusal that gives no reason, by what was sent. The first row that holds counts.
+var bare = []struct{ facts, causes string }{
+	{"jwt-sent status-401", "expired wrong-audience wrong-issuer"},
+	{"bearer-sent status-401", "wrong-secret expired revoked"},
+	{"basic-sent status-401", "wrong-secret app-password-needed two-sign-ins-one-field"},
+	{"key-sent status-401", "wrong-secret wrong-place revoked"},
+	{"cookie-sent status-401", "session-ended second-factor-owed outage-as-refusal"},
+	{"none-sent status-401", "no-credentials cookie-not-sent header-stripped"},
+	{"bearer-sent status-403", "not-permitted insufficient-scope wrong-credential-kind"},
+	{"basic-sent status-403", "not-permitted account-not-active wrong-secret"},
+	{"key-sent status-403", "not-permitted wrong-secret wrong-place"},
+	{"cookie-sent status-403", "not-permitted cross-site-refused session-ended"},
+	{"none-sent status-403", "no-credentials not-permitted network-not-allowed"},
+	{"authorization-sent status-404", "not-permitted wrong-place insufficient-scope"},
+	{"status-5xx", "outage-as-refusal server-misconfigured upstream-refused"},
 }
 
 // hiding are causes whose codes servers also send for others: a code alone does not decide, a log
