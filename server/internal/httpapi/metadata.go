@@ -29,6 +29,7 @@ type providerMetadata struct {
 	Scopes               []string `json:"scopes_supported,omitempty"`
 	Claims               []string `json:"claims_supported,omitempty"`
 	IDTokenAlgorithms    []string `json:"id_token_signing_alg_values_supported,omitempty"`
+	ProofAlgorithms      []string `json:"dpop_signing_alg_values_supported,omitempty"` // RFC 9449 s5.1
 	SubjectTypes         []string `json:"subject_types_supported,omitempty"`
 	Levels               []string `json:"acr_values_supported,omitempty"`
 	Authorization        string   `json:"authorization_endpoint,omitempty"`
@@ -77,6 +78,9 @@ func (s *Server) describeClients(m *providerMetadata) {
 	m.IDTokenAlgorithms = []string{issuer.RS256}
 	if alg := s.c.Issuer.Algorithm(); alg != issuer.RS256 {
 		m.IDTokenAlgorithms = []string{alg, issuer.RS256}
+	}
+	if s.Schemes.DPoP != nil {
+		m.ProofAlgorithms = s.proofs.Algorithms
 	}
 	if s.pages.Routes["/oauth/authorize"] == nil {
 		return

@@ -348,6 +348,95 @@ func TestBadInputOfOAuth(t *testing.T) {
 	w.granted(w.post("/oauth/token", "web", secret, codeForm(code)))
 }
 
+// The token endpoint binds tokens to the key of a DPoP proof, and the refresh token of a public client too. A refused
+// proof spends neither code nor refresh token.
+func TestBoundApplication(t *testing.T) {
+	t.Parallel()
+	w, secret := oauthEnv(t, settings{dpop: true})
+	h, thief := w.holder().meet(), w.holder().meet()
+	const endpoint = "/oauth/token"
+	ask := func(client string, form url.Values, proofs ...string) reply {
+		t.Helper()
+		user := client
+		if client == "spa" {
+			form.Set("client_id", client)
+			user = ""
+		}
+		r := w.post(endpoint, user, secret, form, func(r *http.Request) {
+			r.Header["Dpop"] = proofs
+			r.Header.Set("Origin", "https://app.example.com")
+		})
+		if nonce := r.Header.Get("DPoP-Nonce"); nonce != "" {
+			h.nonce, thief.nonce = nonce, nonce
+		}
+		return r
+	}
+	bound := func(o object) (access, refresh string) {
+		t.Helper()
+		_, claims := claimsOf(t, o["access_token"])
+		if cnf, _ := claims["cnf"].(object); o["token_type"] != "DPoP" || cnf["jkt"] != h.thumbprint() {
+			t.Errorf("token_type %v, cnf %v, want DPoP with %s", o["token_type"], claims["cnf"], h.thumbprint())
+		}
+		refresh, _ = o["refresh_token"].(string)
+		return o["access_token"].(string), refresh
+	}
+	userinfo := func(token string) int {
+		return h.proven("GET", "/oauth/userinfo", "DPoP "+token, "", h.proof("GET", "/oauth/userinfo", token)).StatusCode
+	}
+	proof := func() string { return h.proof("POST", endpoint, "") }
+
+	for _, client := range []string{"web", "spa"} {
+		code := w.newCode(client, func(c *store.Code) { c.JKT = h.thumbprint() })
+		none := h.proof("POST", endpoint, "", func(c object) { delete(c, "nonce") })
+		r := ask(client, codeForm(code), none)
+		w.oauthRefused("no nonce", r, 400, "use_dpop_nonce")
+		if len(r.Header.Values("DPoP-Nonce")) != 1 || !strings.Contains(r.Header.Get("Access-Control-Expose-Headers"), "DPoP-Nonce") {
+			t.Errorf("no nonce: the fields are %v", r.Header)
+		}
+		for name, proofs := range map[string][]string{
+			"garbage": {"x"}, "two": {proof(), proof()}, "of another URL": {h.proof("POST", "/oauth/revoke", "")}, "of a token": {h.proof("POST", endpoint, "a.b.c")},
+		} {
+			w.oauthRefused(name, ask(client, codeForm(code), proofs...), 400, "invalid_dpop_proof")
+		}
+		w.oauthRefused("no proof for dpop_jkt", ask(client, codeForm(code)), 400, "invalid_grant")
+		w.oauthRefused("another key than dpop_jkt", ask(client, codeForm(code), thief.proof("POST", endpoint, "")), 400, "invalid_grant")
+		used := proof()
+		access, refresh := bound(w.granted(ask(client, codeForm(code), used)))
+		w.oauthRefused("a used proof", ask(client, params("grant_type", "refresh_token", "refresh_token", refresh), used), 400, "invalid_dpop_proof")
+		if got := userinfo(access); got != 200 {
+			t.Errorf("%s: userinfo: %d", client, got)
+		}
+		w.refused(w.do("GET", "/oauth/userinfo", access, nil), 401, "INVALID_TOKEN") // as Bearer
+		form := params("grant_type", "refresh_token", "refresh_token", refresh)
+		if client == "spa" { // RFC 9449 s5: this client has nothing else to prove itself
+			w.oauthRefused("a refresh without a proof", ask(client, form), 400, "invalid_dpop_proof")
+			w.oauthRefused("a refresh with another key", ask(client, form, thief.proof("POST", endpoint, "")), 400, "invalid_dpop_proof")
+		}
+		bound(w.granted(ask(client, form, proof())))
+	}
+	bound(w.granted(ask("worker:1", params("grant_type", "client_credentials"), proof())))
+	if o := w.granted(ask("worker:1", params("grant_type", "client_credentials"))); o["token_type"] != "Bearer" {
+		t.Errorf("without a proof: token_type %v", o["token_type"])
+	}
+	if r := w.do("GET", "/.well-known/oauth-authorization-server", "", nil); !strings.Contains(string(r.body), `"dpop_signing_alg_values_supported":["ES256","EdDSA","Ed25519"]`) {
+		t.Errorf("metadata: %s", r.body)
+	}
+}
+
+// With DPoP off the token type says that a token is not bound (RFC 9449 s5), and the metadata names no algorithm.
+func TestUnboundApplication(t *testing.T) {
+	t.Parallel()
+	w, secret := oauthEnv(t, settings{})
+	form := params("grant_type", "client_credentials")
+	o := w.granted(w.post("/oauth/token", "worker:1", secret, form, func(r *http.Request) { r.Header.Set("DPoP", w.holder().proof("POST", "/oauth/token", "")) }))
+	if _, claims := claimsOf(t, o["access_token"]); o["token_type"] != "Bearer" || claims["cnf"] != nil {
+		t.Errorf("token_type %v, cnf %v", o["token_type"], claims["cnf"])
+	}
+	if r := w.do("GET", "/.well-known/oauth-authorization-server", "", nil); strings.Contains(string(r.body), "dpop") {
+		t.Errorf("metadata: %s", r.body)
+	}
+}
+
 // A code gives access token, ID token and refresh token, with the claims of the sign-in.
 func TestUseOfCode(t *testing.T) {
 	t.Parallel()

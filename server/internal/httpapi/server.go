@@ -154,7 +154,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.proofs = jwt.DPoPConfig{Nonces: true, NonceKey: make([]byte, 32), Shared: c.Proofs}
+	s.proofs = jwt.DPoPConfig{Algorithms: []string{"ES256", "EdDSA", "Ed25519"}, Nonces: true, NonceKey: make([]byte, 32), Shared: c.Proofs}
 	_, _ = rand.Read(s.proofs.NonceKey) // crypto/rand.Read never returns an error
 	s.Schemes = newSchemes(c, cookies, own, s.proofs)
 	if s.passkeys, err = c.Accounts.Passkeys(c.PublicURL); err != nil {

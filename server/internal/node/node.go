@@ -404,6 +404,7 @@ func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), configureTime)
 	defer cancel()
+	n.OAuth.AllowDPoP(set.DPoP)
 	if err := n.OAuth.Configure(ctx, set.OAuthResources(), set.OAuthClients()); err != nil {
 		return nil, err
 	}

@@ -45,7 +45,12 @@ type Config struct {
 type Manager struct {
 	c         Config
 	resources atomic.Pointer[[]Resource] // of Configure; nil before it
+	dpop      atomic.Bool                // of AllowDPoP
 }
+
+// AllowDPoP says whether the server binds tokens to keys (RFC 9449). Without it a request that binds its code to a key
+// is refused.
+func (m *Manager) AllowDPoP(allow bool) { m.dpop.Store(allow) }
 
 // maxCodeTTL is the longest life of a code (RFC 6749 s4.1.2).
 const maxCodeTTL = 10 * time.Minute

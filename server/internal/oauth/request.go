@@ -169,6 +169,10 @@ func (m *Manager) parse(r *Request) *Error {
 	if err := r.parseChallenge(); err != nil {
 		return err
 	}
+	if r.parameters.Get("dpop_jkt") != "" && !m.dpop.Load() {
+		// Its code could never be used, because no proof is read.
+		return refuse(InvalidRequest, "This server has DPoP off, so it binds no code to a key; leave dpop_jkt out.")
+	}
 	return m.parseHints(r)
 }
 

@@ -240,6 +240,19 @@ func TestStepsAreCounted(t *testing.T) {
 	}
 }
 
+// With DPoP on, dpop_jkt binds the code to a key (RFC 9449 s10).
+func TestCodeOfKey(t *testing.T) {
+	t.Parallel()
+	e := withClients(t)
+	e.node.OAuth.AllowDPoP(true)
+	code := e.consented(ada).authorize("dpop_jkt", challenge).toClient().Get("code")
+	use, _, err := e.node.Sessions.BeginApplication(context.Background(), useOf(code), request.Info{})
+	e.must(err)
+	if use.Code.JKT != challenge {
+		t.Errorf("the code has the key %q, want %q", use.Code.JKT, challenge)
+	}
+}
+
 // A popup window of the client stays connected with its opener on every page of the way, and on no other page.
 func TestOpenersOfPages(t *testing.T) {
 	t.Parallel()
@@ -308,7 +321,7 @@ func TestAuthorizeMistakes(t *testing.T) {
 		{[]string{"code_challenge", challenge + "A"}, "invalid_request"},
 		{[]string{"code_challenge", challenge[:42] + "="}, "invalid_request"},
 		{[]string{"dpop_jkt", "short"}, "invalid_request"},
-		{[]string{"dpop_jkt", challenge}, "code"},
+		{[]string{"dpop_jkt", challenge}, "invalid_request"}, // DPoP is off
 		{[]string{"request", "eyJ"}, "request_not_supported"},
 		{[]string{"request_uri", "https://app.example.org/r"}, "request_uri_not_supported"},
 		{[]string{"registration", "{}"}, "registration_not_supported"},
