@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/pressly/goose/v3"
 
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/testkit"
@@ -35,14 +34,9 @@ func aDatabaseOf(t *testing.T, address string, version int64, statements ...stri
 	e, err := openEngine(t.Context(), Config{URL: address}.withDefaults())
 	must(t, err)
 	must(t, e.maintain(func(db *sql.DB, d dialect) error {
-		dir, err := fs.Sub(migrationFiles, d.migrations)
-		must(t, err)
-		p, err := goose.NewProvider(d.goose, db, dir, goose.WithLogger(goose.NopLogger()))
-		must(t, err)
-		_, err = p.UpTo(t.Context(), version)
-		must(t, err)
+		must(t, up(t.Context(), db, d, version, slog.New(slog.DiscardHandler)))
 		for _, s := range statements {
-			if d.goose == goose.DialectPostgres {
+			if d.name == "postgres" {
 				s = strings.ReplaceAll(s, "x'00'", "'\\x00'")
 			}
 			if _, err := db.ExecContext(t.Context(), s); err != nil {

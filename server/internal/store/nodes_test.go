@@ -33,10 +33,15 @@ func atOnce(n int, do func(i int) error) []error {
 	return errs
 }
 
-// Several programs that start at once on an empty database create one schema and one epoch.
+// Several programs that start at once on an empty or an old database create one schema and one epoch.
 func TestTenOpensAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, address := range map[string]string{"sqlite": testkit.SQLite(t), "postgres": services.Database(t)} {
+	for name, address := range map[string]string{
+		"sqlite":       testkit.SQLite(t),
+		"postgres":     services.Database(t),
+		"old sqlite":   aDatabaseOf(t, testkit.SQLite(t), 1),
+		"old postgres": aDatabaseOf(t, "postgres:", 1),
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dbs := make([]*DB, 10)
@@ -55,6 +60,9 @@ func TestTenOpensAtOnce(t *testing.T) {
 			}
 			if v := dbs[0].reader(t.Context()).number(schemaVersion); v != SchemaVersion {
 				t.Errorf("schema %d, want %d", v, SchemaVersion)
+			}
+			if n := dbs[0].reader(t.Context()).number(`SELECT count(*) FROM goose_db_version`); n != SchemaVersion+1 {
+				t.Errorf("%d versions are stored, want each once and version 0", n)
 			}
 			clean(t, dbs[0])
 			for _, db := range dbs {
@@ -450,6 +458,8 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 		"another program's migrations": {[]string{`DROP TABLE meta`}, false, ErrForeign, []string{"users"}, "empty database"},
 		"a newer program's":            {[]string{fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true)`, SchemaVersion+1)}, false, ErrNewer, []string{fmt.Sprint("schema ", SchemaVersion+1), fmt.Sprint("supports ", SchemaVersion)}, "newer program"},
 		"a half-done migration":        {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id >= %d`, SchemaVersion-1)}, false, ErrSchema, []string{fmt.Sprint("migration ", SchemaVersion-1)}, "restore the last backup"},
+		"a migration is left out":      {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id IN (3, %d)`, SchemaVersion)}, false, ErrSchema, []string{fmt.Sprintf("version is %d, but %d migrations", SchemaVersion-1, SchemaVersion-2)}, "Restore the last backup"},
+		"a damaged list of migrations": {[]string{`ALTER TABLE goose_db_version RENAME COLUMN version_id TO version`}, false, ErrSchema, []string{"goose_db_version", "version_id"}, "Restore the last backup"},
 		"an older program's":           {undoLast, true, ErrOlder, []string{fmt.Sprint("schema ", SchemaVersion-1)}, "durward db migrate"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -203,7 +203,9 @@ func TestPoolerNeedsTheServer(t *testing.T) {
 	old := services.Database(t)
 	e, err := openEngine(t.Context(), Config{URL: old}.withDefaults())
 	must(t, err)
-	must(t, e.maintain(func(db *sql.DB, d dialect) error { return up(t.Context(), db, d, slog.New(slog.DiscardHandler)) }))
+	must(t, e.maintain(func(db *sql.DB, d dialect) error {
+		return up(t.Context(), db, d, SchemaVersion, slog.New(slog.DiscardHandler))
+	}))
 	_, err = e.(*postgresEngine).writing.ExecContext(t.Context(), `DELETE FROM goose_db_version WHERE version_id = $1`, SchemaVersion)
 	must(t, errors.Join(err, e.close()))
 	old = services.Bounced(t, old)

@@ -25,8 +25,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 )
 
 // postgresEngine is a database on a server that several nodes share. Each transaction is READ COMMITTED
@@ -711,10 +709,6 @@ func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, ev
 }
 
 func (e *postgresEngine) maintain(use func(*sql.DB, dialect) error) error {
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
-	if err != nil {
-		return err
-	}
 	c, unlimited := e.config.Copy(), ""
 	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
 		if e.pooled {
@@ -724,12 +718,11 @@ func (e *postgresEngine) maintain(use func(*sql.DB, dialect) error) error {
 		}
 	}
 	db := stdlib.OpenDB(*c)
-	err = use(db, dialect{
+	err := use(db, dialect{
 		name:              "postgres",
-		goose:             goose.DialectPostgres,
-		migrations:        "migrations/postgres",
 		tables:            `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY table_name`,
-		locker:            locker,
+		versions:          versionsPostgres,
+		lock:              lockPostgres,
 		pooled:            e.pooled,
 		begin:             "BEGIN" + unlimited,
 		beginRead:         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + unlimited,

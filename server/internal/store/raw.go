@@ -204,8 +204,9 @@ func inTransaction(ctx context.Context, db *sql.DB, d dialect, begin string, wor
 	}
 	t := &RawTx{tx{ctx: ctx, on: conn}, conn, d}
 	if err := cmp.Or(work(t), classify(t.err)); err != nil {
-		_, rollback := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
-		return errors.Join(err, classify(rollback))
+		// This fails if the connection was lost, or if SQLite has rolled back already, as it does on a full disk.
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		return err
 	}
 	_, err = conn.ExecContext(ctx, "COMMIT")
 	return classify(err)

@@ -15,8 +15,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/pressly/goose/v3"
 )
 
 // sqliteEngine is an SQLite file. One connection writes: it commits the waiting transactions together, so
@@ -127,9 +125,8 @@ func (e *sqliteEngine) maintain(use func(*sql.DB, dialect) error) error {
 
 var sqliteDialect = dialect{
 	name:              "sqlite",
-	goose:             goose.DialectSQLite3,
-	migrations:        "migrations/sqlite",
 	tables:            `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name`,
+	versions:          versionsSQLite,
 	begin:             beginBatch,
 	beginRead:         "BEGIN",
 	insert:            insertSQLite,
