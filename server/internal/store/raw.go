@@ -203,13 +203,16 @@ func inTransaction(ctx context.Context, db *sql.DB, d dialect, begin string, wor
 		return classify(err)
 	}
 	t := &RawTx{tx{ctx: ctx, on: conn}, conn, d}
-	if err := cmp.Or(work(t), classify(t.err)); err != nil {
+	err = cmp.Or(work(t), classify(t.err))
+	if err == nil {
+		_, err = conn.ExecContext(ctx, "COMMIT")
+		err = classify(err)
+	}
+	if err != nil {
 		// This fails if the connection was lost, or if SQLite has rolled back already, as it does on a full disk.
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
-		return err
 	}
-	_, err = conn.ExecContext(ctx, "COMMIT")
-	return classify(err)
+	return err
 }
 
 // RawTx is a transaction over whole tables.
