@@ -364,27 +364,32 @@ func serveWith(t *testing.T, settings string) (issuer string) {
 
 // serveOn is serveWith at the address of p.
 func serveOn(p *process, settings string) (issuer string) {
-	t := p.t
-	t.Helper()
+	p.t.Helper()
+	issuer = "http://" + p.address
+	serveAs(p, issuer, settings)
+	return issuer
+}
+
+// serveAs is serveOn with another public URL.
+func serveAs(p *process, publicURL, settings string) {
+	p.t.Helper()
 	program, err := executable.Build()
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	dir := t.TempDir()
-	issuer = "http://" + p.address
-	file := writeFile(t, filepath.Join(dir, "durward.toml"), "public_url = \""+issuer+"\"\ndata_dir = \""+dir+"\"\n"+settings)
+	dir := p.t.TempDir()
+	file := writeFile(p.t, filepath.Join(dir, "durward.toml"), "public_url = \""+publicURL+"\"\ndata_dir = \""+dir+"\"\n"+settings)
 	add := exec.Command(program, "user", "add", partyUser, "--name", "Ada", "--password-stdin", "--config", file)
 	add.Stdin = strings.NewReader(partyPassword)
 	if out, err := add.CombinedOutput(); err != nil {
-		t.Fatalf("user add: %v\n%s", err, out)
+		p.t.Fatalf("user add: %v\n%s", err, out)
 	}
 	p.start(exec.Command(program, "serve", "--listen", p.address, "--config", file))
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the server says:\n%s", p.logText())
+	p.t.Cleanup(func() {
+		if p.t.Failed() {
+			p.t.Logf("the server says:\n%s", p.logText())
 		}
 	})
-	return issuer
 }
 
 // newPartyServer starts our program with the clients of parties, which will run at the addresses of at, and with a

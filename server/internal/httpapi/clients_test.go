@@ -160,3 +160,38 @@ func TestConfiguredClient(t *testing.T) {
 		}
 	}
 }
+
+// The key set has the key of a client's ID tokens before the first one: clients keep the key set for a while.
+func TestKeyOfIDTokens(t *testing.T) {
+	t.Parallel()
+	rs256 := store.Client{ID: "web", Name: "Web", Auth: store.ClientPublic, Grants: []string{oauth.GrantCode}, RedirectURIs: []string{"https://web.example.com/"}, IDTokenAlg: "RS256"}
+	plain := rs256
+	plain.IDTokenAlg = ""
+	for name, add := range map[string]func(w *env) error{
+		"added": func(w *env) error {
+			_, _, err := w.oauth.AddClient(w.t.Context(), rs256, "", request.Info{})
+			return err
+		},
+		"changed": func(w *env) error {
+			if _, _, err := w.oauth.AddClient(w.t.Context(), plain, "", request.Info{}); err != nil {
+				return err
+			}
+			_, err := w.oauth.ChangeClient(w.t.Context(), "web", func(c *store.Client) { c.IDTokenAlg = "RS256" }, request.Info{})
+			return err
+		},
+		"of the configuration": func(w *env) error {
+			return w.oauth.Configure(w.t.Context(), nil, []store.ConfiguredClient{{Client: rs256}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, settings{})
+			if err := add(w); err != nil {
+				t.Fatal(err)
+			}
+			if keys := string(w.issuer.JWKS()); strings.Count(keys, `"RS256"`) != 1 {
+				t.Errorf("key set: %s, want one key for RS256", keys)
+			}
+		})
+	}
+}

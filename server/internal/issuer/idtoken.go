@@ -17,14 +17,21 @@ import (
 const RS256 = "RS256"
 
 // SignFor returns a JWT for a client, such as an ID token: typ is its header parameter typ, and
-// claims returns its payload for the algorithm. An empty algorithm is that of the server's tokens. RS256, and a shared secret, which no client has, use a key of their own use,
-// which is made at the first need.
+// claims returns its payload for the algorithm. An empty algorithm is that of the server's tokens. RS256, and a
+// shared secret, which no client has, use a key of their own use, which is made at the first need.
 func (i *Issuer) SignFor(ctx context.Context, algorithm, typ string, claims func(algorithm string) any) (string, error) {
 	key, err := i.signerFor(ctx, algorithm)
 	if err != nil {
 		return "", err
 	}
 	return key.SignJWT(typ, claims(key.Algorithm()))
+}
+
+// MakeKeyFor makes the key that signs JWTs for clients with an algorithm, if there is none. A client that keeps the
+// key set from before its first token then has that key (OpenID Connect Core s10.1).
+func (i *Issuer) MakeKeyFor(ctx context.Context, algorithm string) error {
+	_, err := i.signerFor(ctx, algorithm)
+	return err
 }
 
 // signerFor returns the key that signs JWTs for clients with an algorithm.

@@ -232,6 +232,9 @@ func (m *Manager) AddClient(ctx context.Context, c store.Client, imported seal.S
 		secret, hashed := m.secretFor(c.ID, imported)
 		made, secrets = secret, []store.HashedSecret{hashed}
 	}
+	if err := m.c.Issuer.MakeKeyFor(ctx, c.IDTokenAlg); err != nil {
+		return store.Client{}, "", err
+	}
 	event := m.clientEvent(store.EventClientAdded, c.ID, "grants "+strings.Join(c.Grants, " ")+", scope "+strings.Join(c.Scopes, " "), from)
 	if err := m.c.DB.CreateClient(ctx, c, secrets, event); errors.Is(err, store.ErrTaken) {
 		return store.Client{}, "", &durward.Refusal{
@@ -275,6 +278,9 @@ func (m *Manager) ChangeClient(ctx context.Context, id string, change func(*stor
 		return store.Client{}, refuseConfigured(store.ErrConfigured)
 	}
 	if err := m.check(c); err != nil {
+		return store.Client{}, err
+	}
+	if err := m.c.Issuer.MakeKeyFor(ctx, c.IDTokenAlg); err != nil {
 		return store.Client{}, err
 	}
 	now := m.c.Now()
@@ -405,6 +411,11 @@ func (m *Manager) Configure(ctx context.Context, resources []Resource, clients [
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	for _, c := range clients {
+		if err := m.c.Issuer.MakeKeyFor(ctx, c.Client.IDTokenAlg); err != nil {
+			return err
+		}
 	}
 	event := func(kind, id string) store.Event {
 		return m.clientEvent(kind, id, "by the configuration", request.Info{Actor: store.Operator})
