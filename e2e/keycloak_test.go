@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/api"
 	durwardclient "github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/jwt"
 )
@@ -168,8 +170,120 @@ func (k *keycloak) withdraw() {
 	}
 }
 
+// brokerAlias is the name of our server in the realm.
+const brokerAlias = "durward"
+
+// broker makes our server an identity provider of the realm, and signs a user of our server in at an application
+// of Keycloak. wantAnswer of its tokens at srv is welcome.
+func (k *keycloak) broker(srv *server, welcome string) {
+	t := k.t
+	t.Helper()
+	issuer := serveWith(t, fmt.Sprintf(`
+[[client]]
+id = "keycloak"
+secret = %q
+redirect_uris = [%q]
+scopes = ["openid", "profile", "email", "offline_access"]
+`, partySecret, k.realm+"/broker/"+brokerAlias+"/endpoint"))
+	ours, err := api.NewClient(api.ClientConfig{URL: issuer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := ours.SignIn(t.Context(), partyUser, partyPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := subjectOf(t, token.Access)
+
+	// Keycloak reads our metadata and makes the settings of the identity provider of them.
+	config := map[string]string{}
+	k.admin(http.MethodPost, "/identity-provider/import-config",
+		map[string]string{"providerId": "oidc", "fromUrl": issuer + "/.well-known/openid-configuration"}, &config)
+	for name, want := range map[string]string{"issuer": issuer, "tokenUrl": issuer + "/oauth/token", "userInfoUrl": issuer + "/oauth/userinfo",
+		"authorizationUrl": issuer + "/oauth/authorize", "useJwksUrl": "true"} {
+		if config[name] != want {
+			t.Errorf("Keycloak read from our metadata %s = %q, want %q", name, config[name], want)
+		}
+	}
+	for name, value := range map[string]string{"clientId": "keycloak", "clientSecret": partySecret, "clientAuthMethod": "client_secret_basic",
+		"validateSignature": "true", "pkceEnabled": "true", "pkceMethod": "S256", "defaultScope": "openid profile email offline_access",
+		"syncMode": "FORCE"} {
+		config[name] = value
+	}
+	k.admin(http.MethodPost, "/identity-provider/instances", map[string]any{
+		"alias": brokerAlias, "providerId": "oidc", "enabled": true, "trustEmail": true, "storeToken": true,
+		"addReadTokenRoleOnCreate": true, "config": config}, nil)
+	for _, mapper := range []map[string]any{
+		{"name": "subject", "identityProviderMapper": "oidc-username-idp-mapper", "config": map[string]string{"template": "${CLAIM.sub}"}},
+		{"name": "last name", "identityProviderMapper": "oidc-user-attribute-idp-mapper",
+			"config": map[string]string{"claim": "name", "user.attribute": "lastName", "syncMode": "INHERIT"}},
+	} {
+		mapper["identityProviderAlias"] = brokerAlias
+		k.admin(http.MethodPost, "/identity-provider/instances/"+brokerAlias+"/mappers", mapper, nil)
+	}
+
+	app := newProcess(t)
+	serveAt(app, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprintln(w, r.URL.RawQuery)
+	}))
+	callback := "http://" + app.address + "/callback"
+	signIn := func(v *visitor) (access, refresh string) {
+		t.Helper()
+		lines := v.visit(k.realm + "/protocol/openid-connect/auth?" + url.Values{"client_id": {"web"}, "redirect_uri": {callback},
+			"response_type": {"code"}, "scope": {"openid"}, "state": {"a state"}, "kc_idp_hint": {brokerAlias}}.Encode())
+		q, err := url.ParseQuery(lines[0])
+		if err != nil || q.Get("code") == "" {
+			t.Fatalf("the application got %q, %v", lines, err)
+		}
+		answer := k.post("acme", url.Values{"grant_type": {"authorization_code"}, "code": {q.Get("code")}, "redirect_uri": {callback},
+			"client_id": {"web"}, "client_secret": {"secret of web"}})
+		return answer.Access, answer.Refresh
+	}
+	v := newVisitor(t, partyUser, partyPassword)
+	access, refresh := signIn(v)
+	first := subjectOf(t, access)
+	wantAnswer(t, "a token of Keycloak for a user of ours", srv, access, welcome)
+	var info struct {
+		Sub, Email string
+		Username   string `json:"preferred_username"`
+	}
+	if got := callAPI(t, k.realm+"/protocol/openid-connect/userinfo", access); json.Unmarshal([]byte(got), &info) != nil ||
+		info.Sub != first || info.Username != sub || info.Email != partyUser {
+		t.Errorf("userinfo of Keycloak: %s, want %s, our subject %s, %s", got, first, sub, partyUser)
+	}
+	next := k.post("acme", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}, "client_id": {"web"},
+		"client_secret": {"secret of web"}}).Access
+	wantAnswer(t, "a refreshed token of Keycloak for a user of ours", srv, next, welcome)
+
+	// The tokens that Keycloak got from us, and keeps.
+	var kept struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+	}
+	if got := callAPI(t, k.realm+"/broker/"+brokerAlias+"/token", access); json.Unmarshal([]byte(got), &kept) != nil || kept.Refresh == "" {
+		t.Fatalf("our tokens at Keycloak: %s", got)
+	}
+	if got := callAPI(t, issuer+"/oauth/userinfo", kept.Access); !strings.Contains(got, sub) {
+		t.Errorf("our userinfo for Keycloak's token: %s", got)
+	}
+
+	if got := string(k.postForm(issuer+"/oauth/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {kept.Refresh},
+		"client_id": {"keycloak"}, "client_secret": {partySecret}})); !strings.Contains(got, "access_token") {
+		t.Errorf("our refresh token at Keycloak: %s", got)
+	}
+
+	// At the next sign-in in another browser, Keycloak knows the user by our subject.
+	if again, _ := signIn(newVisitor(t, partyUser, partyPassword)); subjectOf(t, again) != first {
+		t.Errorf("Keycloak made another user: %s, then %s", first, subjectOf(t, again))
+	}
+	if v.passwords != 1 {
+		t.Errorf("pages asked for %d passwords, want one", v.passwords)
+	}
+}
+
 // TestInteropKeycloak verifies the tokens of Keycloak, of both forms, while its keys rotate and while it
-// is down. A request with a valid token must never be a 401.
+// is down. A request with a valid token must never be a 401. Keycloak also signs users of our server in.
 func TestInteropKeycloak(t *testing.T) {
 	k := newKeycloak(t)
 	var c clock
@@ -195,6 +309,7 @@ func TestInteropKeycloak(t *testing.T) {
 	const welcome = "200 default-roles-acme offline_access uma_authorization"
 
 	k.serve()
+	k.broker(srv, welcome)
 	old, id, refresh := k.signIn("default")
 	byRFC, _, _ := k.signIn("rfc9068")
 	neighbour, _, _ := k.signIn("neighbour")
