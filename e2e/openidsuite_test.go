@@ -181,12 +181,12 @@ func (s *openIDSuite) report(id string) {
 	}
 }
 
-// TestOpenIDSuite runs three plans of the OpenID Foundation's conformance suite against our server. OPENID_SUITE is
+// TestOpenIDSuite runs three plans of the OpenID Foundation's conformance suite against our server. SUITE is
 // the URL of a running suite in its development mode. docs/conformance.md has the result of each module.
 func TestOpenIDSuite(t *testing.T) {
-	at := strings.TrimSuffix(os.Getenv("OPENID_SUITE"), "/")
+	at := strings.TrimSuffix(os.Getenv("SUITE"), "/")
 	if at == "" {
-		t.Skip("SKIPPED: OPENID_SUITE names no running conformance suite")
+		t.Skip("SKIPPED: SUITE names no running conformance suite")
 	}
 	insecure := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	t.Cleanup(insecure.CloseIdleConnections)

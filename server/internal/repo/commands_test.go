@@ -129,6 +129,7 @@ var notRun = map[string]string{
 	"docs/server.md: Revocations for other software": "it needs Redis; tests of server/cmd/durward read these keys",
 	"docs/server.md: Required second factors":        "the script users of server/cmd/durward runs these commands",
 	"docs/reliability.md: Repeat it":                 "it runs for hours",
+	"docs/conformance.md: Running the suite":         "it needs the suite of the OpenID Foundation",
 }
 
 // TestEveryCommand checks that each block of commands in the documents is run by a test.
