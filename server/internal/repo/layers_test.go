@@ -81,7 +81,7 @@ var libraryImports = map[string][]string{
 // testOnly lists packages for tests. They may import any package, and no other package imports
 // them.
 var testOnly = []string{
-	"durwardtest", "internal/faults", "internal/goroutines", "internal/services", "internal/txtar",
+	"durwardtest", "internal/faults", "internal/goroutines", "internal/property", "internal/services", "internal/txtar",
 	"server/internal/repo", "server/internal/testkit", "server/servertest",
 }
 
