@@ -370,15 +370,15 @@ func serveOn(p *process, settings string) (issuer string) {
 	return issuer
 }
 
-// serveAs is serveOn with another public URL.
-func serveAs(p *process, publicURL, settings string) {
+// serveAs is serveOn with another public URL. It returns the file of the configuration, for commands beside the server.
+func serveAs(p *process, publicURL, settings string) (file string) {
 	p.t.Helper()
 	program, err := executable.Build()
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	dir := p.t.TempDir()
-	file := writeFile(p.t, filepath.Join(dir, "durward.toml"), "public_url = \""+publicURL+"\"\ndata_dir = \""+dir+"\"\n"+settings)
+	file = writeFile(p.t, filepath.Join(dir, "durward.toml"), "public_url = \""+publicURL+"\"\ndata_dir = \""+dir+"\"\n"+settings)
 	add := exec.Command(program, "user", "add", partyUser, "--name", "Ada", "--password-stdin", "--config", file)
 	add.Stdin = strings.NewReader(partyPassword)
 	if out, err := add.CombinedOutput(); err != nil {
@@ -390,6 +390,7 @@ func serveAs(p *process, publicURL, settings string) {
 			p.t.Logf("the server says:\n%s", p.logText())
 		}
 	})
+	return file
 }
 
 // newPartyServer starts our program with the clients of parties, which will run at the addresses of at, and with a
