@@ -33,6 +33,7 @@ var (
 	userUnknown     = regexp.MustCompile(`(?i)\b(user|account|member|principal|subject|identity|profile|person|login)\b.{0,40}\b(not found|unknown|does(?: not|n't) exist|not registered|not recogni[sz]ed|no longer exists|not provisioned|not mapped)|\b(no such|unknown|unable to find|could not find|cannot find|couldn't find|no matching|no) (?:user|account|member|principal|profile)\b`)
 	otherRefusal    = regexp.MustCompile(`(?i)\b(401|403|unauthorized|forbidden)\b.{0,60}\b(for url|from|returned by|by|remote|upstream|backend)\b|\b(upstream|backend|remote|downstream|provider|responded|returned)\b.{0,80}\b(401|403|unauthorized|forbidden)\b|status code (?:of )?(?:401|403)`)
 	proofAddress    = regexp.MustCompile(`(?i)\bht[um]\b`)
+	alternatives    = regexp.MustCompile(`(?i)\beither\b|\bor (?:the|your|you|it|has|is|was|were|that|does|expired|revoked|invalid|missing|not|no)\b|\b(?:may|might|could) (?:be|have|not)\b|\bpossibl[ey]\b|\bperhaps\b`)
 	passwordOff     = regexp.MustCompile(`(?i)\b(password|basic)\b.{0,40}\b(disabled|not (?:allowed|enabled|permitted|available)|turned off|switched off|no longer|deprecated|removed)`)
 	clusterName     = regexp.MustCompile(`(?i)(^|\.)(svc|local|internal|cluster)$`)
 )
@@ -45,7 +46,7 @@ var claimNames = [][2]string{{"sub", "subject"}, {"exp", "expiration"}, {"iss", 
 
 // ofToken matches words about a part of a token, which is no word about a token that is missing.
 var ofToken = regexp.MustCompile(`\b(?:in|from) (?:the |your )?(?:jwt|access token|id token|token)\b|\bfresh\b|\bclaims?\b|` +
-	`\b(?:certificate|thumbprint|csrf|nonce|dpop|proof|subject|signature|scopes?|identification|algorithm|audience|issuer|kid)\b|\bcontain\w* no\b`)
+	`\b(?:certificate|thumbprint|csrf|nonce|dpop|proof|subject|signature|scopes?|identification|algorithm|audience|issuer|kid|key ?set|jwks?|signing key|(?:matching|applicable|suitable) key)\b|\bcontain\w* no\b`)
 
 // betweenFacts adds facts about what was sent against what was said, offered or accepted before.
 func (e *evidence) betweenFacts() {
@@ -137,6 +138,9 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 		return
 	}
 	e.relateSchemes(w, auth)
+	if alternatives.MatchString(w.text) {
+		e.add("alternatives-told", Said, w.at, "the server itself names several reasons: %s", e.quote(w.text))
+	}
 	if e.seen["opaque-sent"] && jwtNamed.MatchString(w.text) && !e.seen["jwt-cut"] {
 		e.add("jwt-read-here", Computed, w.at, "the server speaks of a JWT, and the token sent is none")
 	}

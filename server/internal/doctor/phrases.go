@@ -227,10 +227,10 @@ func (w passage) topics() []spoken {
 
 // reason returns the topic that a text gives as the reason for the rest: a general statement comes first, the
 // reason behind a colon. It returns "" if the text has one part.
-func (w passage) reason(all []spoken) string {
+func (w passage) reason() string {
 	parts := reasonFollows.Split(w.text, 12)
 	for i, part := range slices.Backward(parts) {
-		if found := find(normalise(part)); i > 0 && special(found) > saysVague && special(found) == special(all) {
+		if found := find(normalise(part)); i > 0 && special(found) == saysSpecial {
 			return found[0].topic
 		}
 	}
@@ -279,7 +279,7 @@ func match(items []phraseItem, words []string, at int) int {
 func (e *evidence) saidFacts() {
 	for _, w := range e.words {
 		all := w.topics()
-		if reason := w.reason(all); reason != "" && w.by != byPerson {
+		if reason := w.reason(); reason != "" && w.by != byPerson {
 			e.add("reason:"+reason, Said, w.at, "given as the reason: %s", e.quote(w.text))
 		}
 		for _, f := range all {

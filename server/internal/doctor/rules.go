@@ -122,7 +122,7 @@ var rules = []rule{
 	{"proxy-credentials-missing", "status-407 !proxy-authorization-sent", strong, "407"},
 	{"proxy-credentials-missing", "status-407 proxy-authorization-sent", contradicts, "407"},
 	{"no-credentials", "status-407 proxy-authorization-sent", impossible, "407"},
-	{"not-permitted", "status-407", -weak, "407"},
+	{"not-permitted", "status-407", contradicts, "407"},
 	{"proxy-credentials-missing", "status-known !status-407 !log:proxy-credentials-missing !said:proxy-credentials-missing", impossible, "407"},
 
 	// The form.
@@ -666,6 +666,9 @@ var rules = []rule{
 	// Without credentials nothing behind them was read.
 	{"organisation-rule", "none-sent", contradicts, "sent"},
 	{"insufficient-scope", "none-sent", contradicts, "sent"},
+	{"not-permitted", "none-sent status-401", contradicts, "sent"},
+	{"not-permitted", "scheme-not-offered !error-insufficient_scope", contradicts, "offered"},
+	{"insufficient-scope", "scheme-not-offered !error-insufficient_scope", contradicts, "offered"},
 	{"second-factor-owed", "none-sent", contradicts, "sent"},
 	{"revoked", "none-sent", contradicts, "sent"},
 }
