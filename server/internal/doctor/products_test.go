@@ -3,7 +3,9 @@ package doctor
 import (
 	"encoding/json"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -43,6 +45,19 @@ func TestProductCodes(t *testing.T) {
 		}
 	}
 	t.Logf("%d products, %d codes", len(known().products), codes)
+	page, err := os.ReadFile("../../../docs/doctor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := regexp.MustCompile(`more than (\d+) products and ([\d,]+) codes`).FindStringSubmatch(string(page))
+	if told == nil {
+		t.Fatal("docs/doctor.md does not say how many products and codes are known")
+	}
+	for i, have := range []int{len(known().products), codes} {
+		if n, _ := strconv.Atoi(strings.ReplaceAll(told[i+1], ",", "")); n == 0 || n >= have {
+			t.Errorf("docs/doctor.md says %q; products/ has %d products and %d codes", told[0], len(known().products), codes)
+		}
+	}
 }
 
 // TestProductSamples diagnoses a refusal of each product. A line of testdata/products.txt has
