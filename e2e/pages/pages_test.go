@@ -30,7 +30,7 @@ var pages = map[string]map[string]string{
 	"administrator": {
 		"account-administrator": "/account", "account-authenticator-on": "/account/authenticator", "account-recovery-codes-make": "/account/recovery-codes",
 		"account-sessions": "/account/sessions", "account-key-new": "/account/keys/new", "account-activity": "/account/activity", "account-data": "/account/data",
-		"console": "/console?range=hour", "console-users": "/console/users", "console-import": "/console/users/import", "console-user": "/console/users/{user}", "console-applications": "/console/applications", "console-application": "/console/applications/{client}", "console-application-new": "/console/new-application", "console-refusals": "/console/refusals", "console-refusal": "/console/refusals/{refusal}",
+		"console": "/console?range=hour", "console-users": "/console/users", "console-import": "/console/users/import", "console-user": "/console/users/{user}", "console-applications": "/console/applications", "console-application": "/console/applications/{client}", "console-application-change": "/console/applications/{client}/change", "console-application-new": "/console/new-application", "console-refusals": "/console/refusals", "console-refusal": "/console/refusals/{refusal}",
 		"console-log": "/console/log", "console-signing-keys": "/console/signing-keys", "console-retire": "/console/signing-keys/retire?kid={key}", "console-settings": "/console/settings",
 	},
 }

@@ -38,8 +38,9 @@ func (s *Server) showApplications(w http.ResponseWriter, r *http.Request) error 
 	return s.showConsole(w, r, "console-applications.html", "applications", d, nil)
 }
 
-// newApplicationData is the data of /console/new-application.
-type newApplicationData struct {
+// applicationForm is the data of the form of an application's properties.
+type applicationForm struct {
+	ID        string // of the application that is changed; empty for a new one
 	Grants    []string
 	Resources []oauth.Resource
 }
@@ -48,7 +49,7 @@ type newApplicationData struct {
 var clientGrants, firstGrants = []string{oauth.GrantCode, oauth.GrantRefresh, oauth.GrantCredentials}, []string{oauth.GrantCode, oauth.GrantRefresh}
 
 // Checked reports whether a box of the form is checked: as it was sent, or as it is at first.
-func (d newApplicationData) Checked(f *form, box string) bool {
+func (d applicationForm) Checked(f *form, box string) bool {
 	if f != nil {
 		return f.Has(box)
 	}
@@ -57,17 +58,17 @@ func (d newApplicationData) Checked(f *form, box string) bool {
 
 // showNewApplication is GET /console/new-application.
 func (s *Server) showNewApplication(w http.ResponseWriter, r *http.Request) error {
-	return s.newApplicationPage(w, r, nil)
+	return s.applicationFormPage(w, r, "", nil)
 }
 
-func (s *Server) newApplicationPage(w http.ResponseWriter, r *http.Request, f *form) error {
-	d := newApplicationData{clientGrants, s.c.Parts.OAuth.Resources()}
+func (s *Server) applicationFormPage(w http.ResponseWriter, r *http.Request, id string, f *form) error {
+	d := applicationForm{id, clientGrants, s.c.Parts.OAuth.Resources()}
 	return s.showConsole(w, r, "console-application-new.html", "applications", d, f)
 }
 
-// addApplication is POST /console/new-application.
-func (s *Server) addApplication(w http.ResponseWriter, r *http.Request) error {
-	fields := []string{"name", "id", "auth", "redirect_uris", "scopes", "pkce", "trusted"}
+// readApplication reads the form of an application's properties, and returns a function that sets them.
+func (s *Server) readApplication(w http.ResponseWriter, r *http.Request, others ...string) (*form, func(*store.Client), error) {
+	fields := append(others, "name", "redirect_uris", "scopes", "pkce", "trusted")
 	for _, g := range clientGrants {
 		fields = append(fields, "grant-"+g)
 	}
@@ -77,29 +78,39 @@ func (s *Server) addApplication(w http.ResponseWriter, r *http.Request) error {
 	}
 	f, err := readForm(w, r, fields...)
 	if err != nil {
+		return nil, nil, err
+	}
+	return f, func(c *store.Client) {
+		c.Name, c.RedirectURIs, c.Scopes = f.Value("name"), strings.Fields(f.Value("redirect_uris")), strings.Fields(f.Value("scopes"))
+		c.PKCEOptional, c.Trusted = f.Has("pkce"), f.Has("trusted")
+		c.Grants, c.Resources = nil, nil
+		for _, g := range clientGrants {
+			if f.Has("grant-" + g) {
+				c.Grants = append(c.Grants, g)
+			}
+		}
+		for i := range resources {
+			if url := f.Value(fmt.Sprint("resource-", i)); url != "" {
+				c.Resources = append(c.Resources, url)
+			}
+		}
+	}, nil
+}
+
+// addApplication is POST /console/new-application.
+func (s *Server) addApplication(w http.ResponseWriter, r *http.Request) error {
+	f, apply, err := s.readApplication(w, r, "id", "auth")
+	if err != nil {
 		return err
 	}
-	c := store.Client{
-		ID: strings.TrimSpace(f.Value("id")), Name: f.Value("name"), Auth: cmp.Or(f.Value("auth"), store.ClientSecret),
-		RedirectURIs: strings.Fields(f.Value("redirect_uris")), Scopes: strings.Fields(f.Value("scopes")),
-		PKCEOptional: f.Has("pkce"), Trusted: f.Has("trusted"),
-	}
-	for _, g := range clientGrants {
-		if f.Has("grant-" + g) {
-			c.Grants = append(c.Grants, g)
-		}
-	}
-	for i := range resources {
-		if url := f.Value(fmt.Sprint("resource-", i)); url != "" {
-			c.Resources = append(c.Resources, url)
-		}
-	}
+	c := store.Client{ID: strings.TrimSpace(f.Value("id")), Auth: cmp.Or(f.Value("auth"), store.ClientSecret)}
+	apply(&c)
 	c, secret, err := s.c.Parts.OAuth.AddClient(r.Context(), c, "", s.api.By(r))
 	if err != nil {
 		if err := s.clientFault(r, f, err); err != nil {
 			return err
 		}
-		return s.newApplicationPage(w, r, f)
+		return s.applicationFormPage(w, r, "", f)
 	}
 	if secret != "" {
 		if err := s.api.KeepOnce(w, durward.From(r.Context()), "client "+c.ID, secret.Reveal(), onceLife); err != nil {
@@ -107,6 +118,52 @@ func (s *Server) addApplication(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return s.see(w, r, s.path(applicationPath(c.ID)+"?done=app-added"))
+}
+
+// showChangeApplication is GET /console/applications/{id}/change.
+func (s *Server) showChangeApplication(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.c.Parts.DB.ClientByID(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if c.FromConfig {
+		return s.see(w, r, s.path(applicationPath(c.ID)))
+	}
+	values := url.Values{
+		"name":          {c.Name},
+		"redirect_uris": {strings.Join(c.RedirectURIs, "\r\n")},
+		"scopes":        {strings.Join(c.Scopes, " ")},
+	}
+	check := func(box, value string, checked bool) {
+		if checked {
+			values.Set(box, value)
+		}
+	}
+	check("pkce", "yes", c.PKCEOptional)
+	check("trusted", "yes", c.Trusted)
+	for _, g := range clientGrants {
+		check("grant-"+g, "yes", slices.Contains(c.Grants, g))
+	}
+	for i, res := range s.c.Parts.OAuth.Resources() {
+		check(fmt.Sprint("resource-", i), res.URL, slices.Contains(c.Resources, res.URL))
+	}
+	return s.applicationFormPage(w, r, c.ID, &form{values: values})
+}
+
+// setApplication is POST /console/applications/{id}/change.
+func (s *Server) setApplication(w http.ResponseWriter, r *http.Request) error {
+	f, apply, err := s.readApplication(w, r)
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	if _, err := s.c.Parts.OAuth.ChangeClient(r.Context(), id, apply, s.api.By(r)); err != nil {
+		if err := s.clientFault(r, f, httpapi.AsRefusal(err)); err != nil {
+			return err
+		}
+		return s.applicationFormPage(w, r, id, f)
+	}
+	return s.see(w, r, s.path(applicationPath(id)+"?done=app-changed"))
 }
 
 func applicationPath(id string) string { return "/console/applications/" + url.PathEscape(id) }

@@ -43,6 +43,24 @@ func TestConsoleApplications(t *testing.T) {
 	}
 	b.post(form, "name", "My App", "grant-authorization_code", "yes", "redirect_uris", "https://app.example.com/cb").want(422).shows("with this id already")
 
+	// The form has the properties of the application, and changes them.
+	b.get(at).shows(at + "/change")
+	b.get(at+"/change").want(200).shows(`value="My App"`, "https://app.example.com/other", `value="openid items:read"`, `name="resource-0" value="https://api.example.com" checked`,
+		`name="grant-refresh_token" value="yes" checked`, `name="trusted" value="yes" checked`).lacks(`name="grant-client_credentials" value="yes" checked`, `name="pkce" value="yes" checked`, `name="auth"`, `name="id"`)
+	b.post(at+"/change", "name", "", "grant-authorization_code", "yes", "redirect_uris", "http://a.example/", "scopes", "openid").want(422).
+		shows("Give a name", "These URLs cannot be used", "http://a.example/", at+"/change")
+	b.post(at+"/change", "name", "My App", "auth", "none", "grant-authorization_code", "yes", "redirect_uris", "https://app.example.com/cb").want(400)
+	b.follow(b.post(at+"/change", "name", "Our App", "grant-authorization_code", "yes", "redirect_uris", "https://app.example.com/new", "scopes", "openid")).want(200).
+		shows("The application is changed", "Our App", "https://app.example.com/new").lacks("items:read", "trusted")
+	c, err = e.node.DB.ClientByID(context.Background(), "my-app")
+	e.must(err)
+	if c.Trusted || c.Auth != store.ClientSecret || len(c.RedirectURIs) != 1 || len(c.Grants) != 1 || len(c.Resources) != 0 || strings.Join(c.Scopes, " ") != "openid" {
+		t.Errorf("after the change: %+v", c)
+	}
+	if events := e.events(store.EventClientChanged); len(events) != 1 || events[0].Actor != e.user(bea).ID {
+		t.Errorf("events of the change: %+v", events)
+	}
+
 	p = b.follow(b.post(at+"/add-secret")).want(200).shows("The new secret is made", "Copy it now")
 	if second := regexp.MustCompile(`dcs_[0-9A-Za-z]{43}`).FindString(p.Body); second == "" || second == first {
 		t.Errorf("the second secret is %q", second)
@@ -53,8 +71,8 @@ func TestConsoleApplications(t *testing.T) {
 	b.follow(b.post(at+"/remove-secret", "secret", secrets[0].ID)).want(200).shows("The secret no longer works", secrets[1].ID).lacks(secrets[0].ID)
 	b.follow(b.post(at+"/disable")).want(200).shows("is disabled", "Enable")
 	b.follow(b.post(at + "/enable")).want(200).shows("can get tokens again")
-	b.post(at+"/delete", "confirm", "My App").want(422).shows("This is not the id of the application")
-	b.follow(b.post(at+"/delete", "confirm", "my-app")).want(200).shows("The application is deleted").lacks("My App")
+	b.post(at+"/delete", "confirm", "Our App").want(422).shows("This is not the id of the application")
+	b.follow(b.post(at+"/delete", "confirm", "my-app")).want(200).shows("The application is deleted").lacks("Our App")
 	b.get(at).want(404)
 	for _, kind := range []string{store.EventClientDisabled, store.EventClientDeleted} {
 		if events := e.events(kind); len(events) != 1 || events[0].Actor != e.user(bea).ID {
@@ -62,7 +80,9 @@ func TestConsoleApplications(t *testing.T) {
 		}
 	}
 
-	b.get("/console/applications/web").want(200).shows("It can be changed there only").lacks("/disable", "/delete")
+	b.get("/console/applications/web").want(200).shows("It can be changed there only").lacks("/disable", "/delete", "/change")
+	b.get("/console/applications/web/change").want(303)
+	b.post("/console/applications/web/change", "name", "Web", "grant-authorization_code", "yes", "redirect_uris", "https://web.example.com/").want(422).shows("defines this client")
 	b.post("/console/applications/web/disable").want(422).shows("defines this client")
 	b.post("/console/applications/web/delete", "confirm", "web").want(422).shows("defines this client")
 	if c, err := e.node.OAuth.ViewClient(context.Background(), "web"); err != nil || !c.DisabledAt.IsZero() || c.PKCE != oauth.PKCERequired {

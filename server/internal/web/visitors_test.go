@@ -166,6 +166,8 @@ func pageCases(userID string) []pageCase {
 		{pattern: "/console/groups/require-factor", method: "POST", fields: []string{"group", "No Group", "required", "yes"}, needs: consoleChange, status: 422},
 		{pattern: "/console/applications", path: "/console/applications"},
 		{pattern: "/console/applications/{id}", path: "/console/applications/none", status: 404},
+		{pattern: "/console/applications/{id}/change", path: "/console/applications/none/change", needs: consoleChange, status: 404},
+		{pattern: "/console/applications/{id}/change", method: "POST", path: "/console/applications/none/change", fields: []string{"name", "x"}, needs: consoleChange, status: 404},
 		{pattern: "/console/new-application", path: "/console/new-application", needs: consoleChange},
 		{pattern: "/console/new-application", method: "POST", fields: []string{"name", ""}, needs: consoleChange, status: 422},
 		{pattern: "/console/applications/{id}/{act}", method: "POST", path: "/console/applications/none/disable", fields: none, needs: consoleChange, status: 404},
