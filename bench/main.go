@@ -20,6 +20,8 @@ var (
 	seconds  = flag.Float64("seconds", 5, "length of each measurement over HTTP")
 	sessions = flag.Int("sessions", 200_000, "sessions in the filled databases; 10 million take ten minutes")
 	only     = flag.Bool("only-sessions", false, "measure only the filled databases")
+	onlyApps = flag.Bool("only-applications", false, "measure only the endpoints of OAuth 2.0")
+	hydra    = flag.String("hydra", "", "path of Ory Hydra, to measure it beside the endpoints of OAuth 2.0; none by default")
 
 	length time.Duration // of each measurement over HTTP
 )
@@ -79,10 +81,13 @@ func run() {
 		defer os.RemoveAll(*dir)
 	}
 	measures := []func() []row{
-		cached, uncached, schemes, revocations, refreshes, onPostgres, signIns, enumeration, transports, start, many,
+		cached, uncached, schemes, revocations, refreshes, onPostgres, signIns, enumeration, transports, start, applications, many,
 	}
-	if *only {
+	switch {
+	case *only:
 		measures = []func() []row{many}
+	case *onlyApps:
+		measures = []func() []row{applications}
 	}
 	fmt.Printf("%s, %d cores, %s, %s\n\n", processor(), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH,
 		runtime.Version())

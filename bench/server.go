@@ -177,7 +177,7 @@ func refreshes() []row {
 	}
 	figures := medians(
 		func() float64 { return rate(clients, length/3, func(c int) error { return s.refresh(&held[c]) }) },
-		func() float64 { return groupCommit(raw) },
+		func() float64 { return groupCommit(raw, clients) },
 		rawSync,
 		func() float64 { return rate(clients, length/3, nothing) },
 	)
@@ -193,19 +193,19 @@ func refreshes() []row {
 }
 
 // groupCommit returns the number of grants per second that one connection can rotate durably, with
-// the server's statement and table, in transactions of one grant per client.
-func groupCommit(data string) float64 {
+// the server's statement and table, in transactions of this many grants.
+func groupCommit(data string, count int) float64 {
 	db := must(sql.Open("sqlite", "file:"+filepath.Join(data,
 		"durward.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"))
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	ctx := context.Background()
-	ids := grantIDs(db)
+	ids := grantIDs(db)[:count]
 	conn := must(db.Conn(ctx))
 	defer conn.Close()
 	begin, commit := must(conn.PrepareContext(ctx, "BEGIN IMMEDIATE")), must(conn.PrepareContext(ctx, "COMMIT"))
 	rotation := must(conn.PrepareContext(ctx, rotate))
-	return clients * rate(1, length/3, func(int) error {
+	return float64(count) * rate(1, length/3, func(int) error {
 		if _, err := begin.Exec(); err != nil {
 			return err
 		}

@@ -208,6 +208,7 @@ func TestApplicationThroughKills(t *testing.T) {
 			w.env = []string{"DURWARD_PUBLIC_URL=" + oauthIssuer, "DURWARD_TOKENS_REFRESH_GRACE=30s"}
 			cl := newCluster(t, w.clusterConfig)
 			a := newApplication(cl)
+			a.megabyteOfState()
 			lost := 0
 			for i := range rounds(30) {
 				victim, other := cl.nodes[i%2], cl.nodes[(i+1)%2]
@@ -226,6 +227,24 @@ func TestApplicationThroughKills(t *testing.T) {
 				a.outage()
 			}
 		})
+	}
+}
+
+// megabyteOfState sends state of a megabyte: it is refused, not redirected and not stored.
+func (a *application) megabyteOfState() {
+	a.t.Helper()
+	form := authorization()
+	form.Set("state", strings.Repeat("x", 1<<20))
+	n := a.cl.nodes[0]
+	for method, want := range map[string]int{"GET": http.StatusRequestHeaderFieldsTooLarge, "POST": http.StatusBadRequest} {
+		path, body := "/oauth/authorize", form
+		if method == "GET" {
+			path, body = path+"?"+form.Encode(), nil
+		}
+		got, err := a.send(n, method, path, a.cookie, body)
+		if err != nil || got.status != want || got.header.Get("Location") != "" || method == "POST" && got.header.Get("Cache-Control") != "no-store" {
+			a.t.Errorf("%s with a megabyte of state: got %v %d %v, want %d", method, err, got.status, got.header, want)
+		}
 	}
 }
 
