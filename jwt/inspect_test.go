@@ -119,6 +119,16 @@ func TestVerifyEnded(t *testing.T) {
 	if n := v.remembers(); n != 0 {
 		t.Error("an ended token is remembered")
 	}
+	live := c
+	live.Expires = noon.Add(2 * time.Hour)
+	for range 2 {
+		if p, err := v.VerifyEnded(t.Context(), sign(t, k, live)); err != nil || !p.Expires.Equal(live.Expires) {
+			t.Errorf("a live token: got %+v, %v", p, err)
+		}
+	}
+	if n := v.remembers(); n == 0 {
+		t.Error("a live token is not remembered")
+	}
 	foreign := c
 	foreign.Audience = []string{"https://other.example"}
 	for token, cause := range map[string]string{

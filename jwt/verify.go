@@ -464,15 +464,22 @@ func between(before, iss, after string) string {
 }
 
 // VerifyEnded verifies a token as [Verifier.Verify] does, but accepts expired and revoked tokens.
-// Use it only for sign-out, to learn the session of the token.
+// Use it for sign-out, to learn the session of the token, or where you check expiry and revocation yourself.
 func (v *Verifier) VerifyEnded(ctx context.Context, token string) (*durward.Principal, error) {
 	if err := tooLarge(token, v.c.MaxSize); err != nil {
 		return nil, err
 	}
-	e, err := v.judge(ctx, token, v.c.Now())
-	if err != nil {
-		sum := digest(token)
-		return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), err)
+	now := v.c.Now()
+	sum := digest(token)
+	e := v.remembered(ctx, sum, now)
+	if e == nil {
+		var err error
+		if e, err = v.judge(ctx, token, now); err != nil {
+			return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), err)
+		}
+		if ended(e.principal.Expires, now, v.c.Leeway) == nil {
+			v.cache.put(sum, e, now)
+		}
 	}
 	return e.copy(), nil
 }

@@ -83,11 +83,10 @@ func formDecoded(text string) string {
 // checkClient returns the client with an id, if the secret is one of its own. A public client has none, and no
 // confidential client authenticates without one.
 func (m *Manager) checkClient(ctx context.Context, id, secret string) (store.Client, error) {
-	c, err := m.Client(ctx, id)
+	c, secrets, err := m.c.DB.ClientWithSecrets(ctx, id)
+	err = refuseDisabled(c, err)
 	if refused, ok := errors.AsType[*Error](err); ok {
 		return c, badClient("The client is not known, or its authentication is wrong.", refused.Err)
-	} else if errors.Is(err, store.ErrText) {
-		return c, badClient("The client is not known, or its authentication is wrong.", err)
 	} else if err != nil {
 		return c, err
 	}
@@ -100,14 +99,10 @@ func (m *Manager) checkClient(ctx context.Context, id, secret string) (store.Cli
 	if secret == "" {
 		return store.Client{}, badClient("The client is not known, or its authentication is wrong.", fmt.Errorf("the client %s sent no secret", id))
 	}
-	secrets, err := m.c.DB.ClientSecrets(ctx, id)
-	if err != nil {
-		return store.Client{}, err
-	}
 	sum := sha256.Sum256([]byte(secret))
 	right := 0
 	for _, s := range secrets {
-		right |= subtle.ConstantTimeCompare(sum[:], s.Hash[:])
+		right |= subtle.ConstantTimeCompare(sum[:], s[:])
 	}
 	if right == 0 {
 		return store.Client{}, badClient("The client is not known, or its authentication is wrong.", fmt.Errorf("the client %s sent a secret that is not one of its %d", id, len(secrets)))

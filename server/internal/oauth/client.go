@@ -24,13 +24,18 @@ const (
 // Client returns an enabled client. It refuses an unknown or disabled one with InvalidClient.
 func (m *Manager) Client(ctx context.Context, id string) (store.Client, error) {
 	c, err := m.c.DB.ClientByID(ctx, id)
+	return c, refuseDisabled(c, err)
+}
+
+// refuseDisabled returns the refusal of a client that was read with err: an unknown or disabled one.
+func refuseDisabled(c store.Client, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return c, &Error{Code: InvalidClient, Description: "This client is not known.", Err: errors.New("no client has the id")}
+		return &Error{Code: InvalidClient, Description: "This client is not known.", Err: errors.New("no client has the id")}
 	case err == nil && !c.DisabledAt.IsZero():
-		return c, &Error{Code: InvalidClient, Description: "This client is not known.", Err: errors.New("the client " + id + " is disabled")}
+		return &Error{Code: InvalidClient, Description: "This client is not known.", Err: errors.New("the client " + c.ID + " is disabled")}
 	}
-	return c, err
+	return err
 }
 
 // mayRedirect reports whether a client registered a redirect URI. URIs are compared as strings (RFC 9700

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
@@ -428,6 +429,29 @@ func (db *DB) Clients(ctx context.Context, after string, limit int) ([]Client, e
 func (db *DB) ClientByID(ctx context.Context, id string) (c Client, err error) {
 	err = db.reader(ctx).get([]record{&c}, `SELECT `+clientColumns+` FROM clients WHERE id = $1`, id)
 	return c, err
+}
+
+// ClientWithSecrets returns a client, also a disabled one, and the hashes of its secrets, or ErrNotFound. It is one
+// query, because every request of a client needs it.
+func (db *DB) ClientWithSecrets(ctx context.Context, id string) (c Client, hashes [][32]byte, err error) {
+	type row struct {
+		client Client
+		hash   []byte // nil for a client without secrets
+	}
+	rows, err := collect(db.reader(ctx), func(r *row) []any { return append(r.client.fields(), &r.hash) },
+		`SELECT `+clientColumns+`, client_secrets.hash FROM clients LEFT JOIN client_secrets ON client_secrets.client_id = clients.id WHERE clients.id = $1`, id)
+	if err == nil && len(rows) == 0 || errors.Is(err, ErrText) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return c, nil, err
+	}
+	for _, r := range rows {
+		if len(r.hash) == sha256.Size {
+			hashes = append(hashes, [32]byte(r.hash))
+		}
+	}
+	return rows[0].client, hashes, nil
 }
 
 // ClientSecrets returns the secrets of a client, oldest first.

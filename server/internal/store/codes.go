@@ -46,8 +46,11 @@ func (c *Code) fields() []any {
 // ErrNotFound if the request was answered before.
 func (db *DB) CreateCode(ctx context.Context, c Code, signedIn string) error {
 	return db.do(ctx, func(tx *tx) error {
-		tx.lockUser(c.UserID)
-		if _, err := tx.checkLive(c.UserID, signedIn, c.CreatedAt); err != nil {
+		u, err := tx.lockedUser(c.UserID)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.checkLive(u, signedIn, c.CreatedAt); err != nil {
 			return err
 		}
 		if len(c.Request) > 0 {
@@ -63,16 +66,25 @@ func (db *DB) CreateCode(ctx context.Context, c Code, signedIn string) error {
 	})
 }
 
-// checkLive returns the end of a session of a user, zero if sessionID is empty. It returns ErrChanged if the
-// user is locked or the session has ended.
-func (t *tx) checkLive(userID, sessionID string, now time.Time) (ends time.Time, err error) {
-	u, err := t.user(userID)
-	if errors.Is(err, ErrNotFound) || err == nil && !u.LockedAt.IsZero() {
-		return ends, ErrChanged
-	} else if err != nil || sessionID == "" {
-		return ends, err
+// lockedUser locks the row of a user until the transaction ends and returns the user, or a zero User if there is
+// none.
+func (t *tx) lockedUser(id string) (u User, err error) {
+	err = t.get([]record{&u}, `SELECT `+userColumns+` FROM users WHERE id = $1`+t.forUpdate("users"), id)
+	if errors.Is(err, ErrNotFound) {
+		return User{}, nil
 	}
-	err = t.row(`SELECT ends_at FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $3`+t.forUpdate("sessions"), sessionID, userID, micros(now)).Scan(into(&ends))
+	return u, err
+}
+
+// checkLive returns the end of a session of a user, zero if sessionID is empty. It returns ErrChanged if there is
+// no user, the user is locked or the session has ended.
+func (t *tx) checkLive(u User, sessionID string, now time.Time) (ends time.Time, err error) {
+	if u.ID == "" || !u.LockedAt.IsZero() {
+		return ends, ErrChanged
+	} else if sessionID == "" {
+		return ends, nil
+	}
+	err = t.row(`SELECT ends_at FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $3`+t.forUpdate("sessions"), sessionID, u.ID, micros(now)).Scan(into(&ends))
 	if errors.Is(err, ErrNotFound) {
 		return ends, ErrChanged
 	}
@@ -116,7 +128,7 @@ type CodeUse struct {
 // end. An error means that nothing was written.
 func (db *DB) SpendCode(ctx context.Context, s SpendCode) (CodeUse, error) {
 	return write(ctx, db, func(tx *tx) (use CodeUse, err error) {
-		c, err := tx.codeFor(s.Hash)
+		c, u, err := tx.codeFor(s.Hash)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			use.Refused = ErrNotFound
@@ -145,7 +157,7 @@ func (db *DB) SpendCode(ctx context.Context, s SpendCode) (CodeUse, error) {
 			use.Refused = ErrNotFound
 			return use, nil
 		}
-		ends, err := tx.checkLive(c.UserID, c.ParentID, s.At)
+		ends, err := tx.checkLive(u, c.ParentID, s.At)
 		if err == nil {
 			err = tx.checkEnabled(c.ClientID)
 		}
@@ -155,10 +167,8 @@ func (db *DB) SpendCode(ctx context.Context, s SpendCode) (CodeUse, error) {
 		} else if err != nil {
 			return use, err
 		}
-		// Read here, so that no failure after the code is spent keeps its client without tokens.
-		if use.User, err = tx.user(c.UserID); err != nil {
-			return use, err
-		}
+		// Read before the code is spent, so that no failure after that keeps its client without tokens.
+		use.User = u
 		use.Groups, _ = texts(tx, `SELECT name FROM user_groups WHERE user_id = $1 ORDER BY name`, c.UserID)
 		use.New = s.Begin(c, ends)
 		n := use.New.Session
@@ -172,15 +182,18 @@ func (db *DB) SpendCode(ctx context.Context, s SpendCode) (CodeUse, error) {
 	})
 }
 
-// codeFor returns a code after it locked its user: transactions of one user run one after the other.
-func (t *tx) codeFor(hash []byte) (c Code, err error) {
+// codeFor returns a code and its user, whom it locked before it read the code: transactions of one user run one
+// after the other.
+func (t *tx) codeFor(hash []byte) (c Code, u User, err error) {
 	var userID string
 	if err := t.row(`SELECT user_id FROM codes WHERE hash = $1`, hash).Scan(&userID); err != nil {
-		return c, err
+		return c, u, err
 	}
-	t.lockUser(userID)
+	if u, err = t.lockedUser(userID); err != nil {
+		return c, u, err
+	}
 	err = t.get([]record{&c}, `SELECT `+codeColumns+` FROM codes WHERE hash = $1`, hash)
-	return c, err
+	return c, u, err
 }
 
 // endOldest ends the least recently used sessions of a user at a client beyond maxApplicationsLive.
