@@ -123,7 +123,8 @@ func (m *Manager) decide(ctx context.Context, r *Request, begun time.Time, done 
 	case r.wants(promptSelect) && old && done.Selected != p.SessionID:
 		return step(StepSelect, AccountSelection, "The user has to choose the account.")
 	case r.wants(promptLogin) && old,
-		r.maxAge >= 0 && old && m.c.Now().Sub(p.AuthTime) > r.maxAge:
+		// In the whole seconds of the claim auth_time, by which an API decides, or it would refuse the new token too.
+		r.maxAge >= 0 && old && m.c.Now().Sub(p.AuthTime.Truncate(time.Second)) > r.maxAge:
 		return step(StepStepUp, LoginRequired, "The sign-in is too old.")
 	}
 	if u, err := m.c.DB.UserByID(ctx, p.Subject); err != nil {

@@ -425,7 +425,7 @@ func TestPrompts(t *testing.T) {
 	e.consented(ada)
 	e.consented(grace.Email)
 	grace = e.enrolled("grace@example.com")
-	e.clock.Advance(10 * time.Minute)
+	e.clock.Advance(10*time.Minute + 500*time.Millisecond)
 	owes := e.addUser("owes@example.com", false)
 	e.must(e.node.Accounts.RequireFactor(context.Background(), owes.ID, true, request.Info{Actor: store.Operator}))
 	const essential = `{"id_token":{"acr":{"essential":true,"values":["urn:durward:acr:2fa"]}}}`
@@ -456,6 +456,8 @@ func TestPrompts(t *testing.T) {
 		{"user, create", user, []string{"prompt", "create"}, "/register"},
 		{"user, max_age reached", user, []string{"max_age", "299"}, "/step-up"},
 		{"user, max_age", user, []string{"max_age", "301"}, "code"},
+		{"user, max_age reached by auth_time", func() *browser { return e.browser().as(e.user(ada), false, 5*time.Minute-400*time.Millisecond) },
+			[]string{"max_age", "300"}, "/step-up"},
 		{"user, max_age 0", user, []string{"max_age", "0"}, "/step-up"},
 		{"user, max_age reached, none", user, []string{"max_age", "60", "prompt", "none"}, "login_required"},
 		{"user, other scopes", user, []string{"scope", "openid email"}, "/oauth/consent"},
