@@ -77,7 +77,7 @@ var relyingParties = []relyingParty{
 	{client: "passport", start: byScript("passport.mjs"), lines: complete, settings: "pkce = \"optional\"\n"},
 	{client: "authjs", start: byScript("authjs.mjs"), lines: complete, script: true, callback: "/auth/callback/durward"},
 	{client: "authlib", start: byAuthlib(python), lines: introspecting},
-	{client: "apache", start: byApache, use: useApache, lines: signedIn + "\n" + renewed + "\nrevoked\nuserinfo: invalid_token"},
+	{client: "apache", start: byApache, use: useApache, lines: complete},
 	{client: "go-oidc", start: byGoOIDC, lines: complete, public: true},
 	{client: "zitadel", start: byZitadel, lines: complete},
 	{client: "oidc-client-ts", start: byOIDCClientTS, lines: complete + "\n" + popup, script: true, public: true, callback: "/start"},
@@ -168,8 +168,9 @@ func useApache(v *visitor, in partyInput) (lines []string) {
 		return got
 	}
 	type session struct {
-		Access string `json:"access_token"`
-		ID     struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+		ID      struct {
 			Sub string
 		} `json:"id_token"`
 		User struct{ Email string } `json:"userinfo"`
@@ -197,7 +198,18 @@ func useApache(v *visitor, in partyInput) (lines []string) {
 	if got := v.visit(origin + "/callback?" + url.Values{"logout": {origin + "/out"}}.Encode()); !slices.Equal(got, []string{"out"}) {
 		return append(lines, got...)
 	}
-	return append(lines, "revoked", "userinfo: "+errorOf(callAPI(v.t, in.Issuer+"/oauth/userinfo", next.Access)))
+	resp, err := v.client.PostForm(in.Issuer+"/oauth/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {next.Refresh},
+		"client_id": {in.Client}, "client_secret": {in.Secret}})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var refused struct{ Error string }
+	if err := json.NewDecoder(resp.Body).Decode(&refused); err != nil {
+		v.t.Fatal(err)
+	}
+	return append(lines, "revoked", "refresh: "+refused.Error,
+		"userinfo: "+errorOf(callAPI(v.t, in.Issuer+"/oauth/userinfo", next.Access)))
 }
 
 // errorOf returns the parameter error of a refusal of callAPI, or all of another answer.
