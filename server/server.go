@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -29,12 +30,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/httpapi"
+	"github.com/durward-auth/durward/server/internal/metrics"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -238,8 +238,15 @@ func (s *Server) Close() error {
 
 // Metrics returns a handler with the figures of the server for Prometheus. Do not serve it to the public.
 func (s *Server) Metrics() http.Handler {
-	options := promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}
-	return promhttp.HandlerFor(s.node.Metrics.Gatherer(), options)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, ok := s.node.Metrics.Text()
+		if !ok {
+			http.Error(w, "Too many scrapes run at the same time. Try again.", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", metrics.ContentType)
+		_, _ = io.WriteString(w, text) // fails if the client went away
+	})
 }
 
 // Issuer returns the issuer of the tokens, their claim iss. It is also their audience, unless the setting

@@ -6,17 +6,13 @@ package metrics
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -26,75 +22,93 @@ const namespace = "durward_"
 
 // Metrics are the metrics of one node. Its methods do nothing for nil, and are safe for concurrent use.
 type Metrics struct {
-	registry *prometheus.Registry
-	counters *prometheus.Registry // those of Growth
+	counters []*vector // those of Growth, sorted by name
 
-	signIns   *prometheus.CounterVec
-	refreshes *prometheus.CounterVec
-	issued    *prometheus.CounterVec
-	steps     *prometheus.CounterVec // of authorization requests
-	refusals  *prometheus.CounterVec
-	events    *prometheus.CounterVec
-	blocks    *prometheus.CounterVec
-	lag       prometheus.Histogram
-	durations *prometheus.HistogramVec
-	sealed    prometheus.Gauge
+	signIns   *vector
+	refreshes *vector
+	issued    *vector
+	steps     *vector // of authorization requests
+	refusals  *vector
+	events    *vector
+	blocks    *vector
+	lag       *vector
+	durations *vector
+	sealed    atomic.Int64 // in milliseconds since 1970
+	scrapes   chan struct{}
 
 	mu      sync.Mutex
-	counted map[string]float64 // values that were stored, by name and labels
+	watched []func() []family // of Watch
+	counted map[string]uint64 // values that were stored, by name and labels
 }
+
+// maxScrapes is the number of calls of Text that run at the same time.
+const maxScrapes = 4
 
 // New returns metrics without values.
 func New() *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		counters: prometheus.NewRegistry(),
-		counted:  make(map[string]float64),
+		scrapes: make(chan struct{}, maxScrapes),
+		counted: make(map[string]uint64),
 	}
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: namespace + name, Help: help}, labels)
-		m.registry.MustRegister(c)
-		m.counters.MustRegister(c)
-		return c
+	counter := func(name, help string, labels ...string) *vector {
+		return &vector{name: namespace + name, help: help, labels: labels}
 	}
-	m.signIns = counter("sign_ins_total", "Sign-ins by outcome and by the last factor that the client sent.", "outcome", "factor")
+	m.signIns = counter("sign_ins_total", "Sign-ins by outcome and by the last factor that the client sent.", "factor", "outcome")
 	m.refreshes = counter("refreshes_total", "Refreshes of tokens: rotated, or repeated after a lost response.", "outcome")
 	m.issued = counter("oauth_tokens_total", "Requests for tokens of applications, by grant and outcome.", "grant", "outcome")
 	m.steps = counter("oauth_authorizations_total", "Steps of authorization requests: pages that users were led to, and responses to clients.", "step")
 	m.refusals = counter("refusals_total", "Refused requests by code and scheme of the credentials.", "code", "scheme")
 	m.events = counter("events_total", "Other events of the security log by kind.", "kind")
 	m.blocks = counter("blocks_total", "Blocks for failed attempts that began at this node.")
-	m.lag = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    namespace + "revocation_lag_seconds",
-		Help:    "Time until a revocation by another process was in this node's list.",
-		Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 15, 60},
-	})
-	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    namespace + "request_seconds",
-		Help:    "Time to answer a request, by route and method.",
-		Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 10},
-	}, []string{"route", "method"})
-	m.sealed = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: namespace + "security_log_checked_timestamp_seconds",
-		Help: "Time at which this node last found no unsealed event, or sealed the last one.",
-	})
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name:        namespace + "build_info",
-		Help:        "Version of the program.",
-		ConstLabels: buildLabels(),
-	})
-	build.Set(1)
-	m.registry.MustRegister(m.lag, m.durations, m.sealed, build, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.counters = []*vector{m.blocks, m.events, m.steps, m.issued, m.refreshes, m.refusals, m.signIns}
+	m.lag = &vector{
+		name:   namespace + "revocation_lag_seconds",
+		help:   "Time until a revocation by another process was in this node's list.",
+		bounds: []float64{.05, .1, .25, .5, 1, 2.5, 5, 15, 60},
+	}
+	m.lag.with() // is in the text before the first observation
+	m.durations = &vector{
+		name:   namespace + "request_seconds",
+		help:   "Time to answer a request, by route and method.",
+		labels: []string{"method", "route"},
+		bounds: []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 10},
+	}
 	return m
 }
 
-func buildLabels() prometheus.Labels {
-	labels := prometheus.Labels{"version": "unknown", "go": runtime.Version()}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		labels["version"] = info.Main.Version
+// Text returns the metrics in the text format of Prometheus. If too many calls run, ok is false.
+func (m *Metrics) Text() (text string, ok bool) {
+	select {
+	case m.scrapes <- struct{}{}:
+		defer func() { <-m.scrapes }()
+	default:
+		return "", false
 	}
-	return labels
+	families := append(processFamilies(),
+		gauge(namespace+"security_log_checked_timestamp_seconds", "Time at which this node last found no unsealed event, or sealed the last one.",
+			func() float64 { return float64(m.sealed.Load()) / 1000 }),
+		family{namespace + "build_info", "Version of the program.", "gauge", func() []sample {
+			return []sample{{labels: buildLabels(), value: 1}}
+		}},
+		m.lag.family(), m.durations.family())
+	for _, v := range m.counters {
+		families = append(families, v.family())
+	}
+	m.mu.Lock()
+	watched := m.watched
+	m.mu.Unlock()
+	for _, read := range watched {
+		families = append(families, read()...)
+	}
+	return format(families), true
+}
+
+func buildLabels() []label {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	return []label{{"go", runtime.Version()}, {"version", version}}
 }
 
 // Parts are the parts of a node that are read at each scrape. All are required.
@@ -109,34 +123,24 @@ type Parts struct {
 
 // Watch adds the metrics of the parts.
 func (m *Metrics) Watch(p Parts) {
-	gauge := func(name, help string, read func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: namespace + name, Help: help}, read)
-	}
-	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: namespace + "password_hashes_total",
-			Help: "Computed password hashes.",
-		}, func() float64 { return float64(p.HashesDone()) }),
-		gauge("password_hashes_pending", "Password hashes that run or wait.",
+	families := []family{
+		{namespace + "password_hashes_total", "Computed password hashes.", "counter", func() []sample { return only(float64(p.HashesDone())) }},
+		gauge(namespace+"password_hashes_pending", "Password hashes that run or wait.",
 			func() float64 { return float64(p.HashesOpen()) }),
-		gauge("revocations", "Revocations in the list of this node.",
+		gauge(namespace+"revocations", "Revocations in the list of this node.",
 			func() float64 { return float64(p.Revocations()) }),
-		gauge("revocation_list_age_seconds", "Time since this node last read the revocations.",
+		gauge(namespace+"revocation_list_age_seconds", "Time since this node last read the revocations.",
 			func() float64 { return p.Now().Sub(p.RevokedAsOf()).Seconds() }),
-		outbox{
-			Parts:  p,
-			number: prometheus.NewDesc(namespace+"mails_waiting", "Mails in the outbox of all nodes.", nil, nil),
-			age:    prometheus.NewDesc(namespace+"mail_oldest_seconds", "Age of the oldest mail in the outbox, 0 without one.", nil, nil),
-		})
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watched = append(m.watched, func() []family { return families }, p.outbox)
 }
-
-// Gatherer returns the metrics for a handler of package promhttp.
-func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
 // Issued counts a request for tokens of an application. Both texts are of a short list.
 func (m *Metrics) Issued(grant, outcome string) {
 	if m != nil {
-		m.issued.WithLabelValues(grant, outcome).Inc()
+		m.issued.with(grant, outcome).inc()
 	}
 }
 
@@ -144,7 +148,7 @@ func (m *Metrics) Issued(grant, outcome string) {
 // of a short list.
 func (m *Metrics) Authorized(step string) {
 	if m != nil {
-		m.steps.WithLabelValues(step).Inc()
+		m.steps.with(step).inc()
 	}
 }
 
@@ -152,7 +156,7 @@ func (m *Metrics) Authorized(step string) {
 // detail names the factor as that of a sign-in does.
 func (m *Metrics) SignInRefused(e store.Event) {
 	if m != nil {
-		m.signIns.WithLabelValues(strings.ReplaceAll(e.Outcome, " ", "_"), factorOf(e)).Inc()
+		m.signIns.with(factorOf(e), strings.ReplaceAll(e.Outcome, " ", "_")).inc()
 	}
 }
 
@@ -172,14 +176,14 @@ func factorOf(e store.Event) string {
 // Refreshed counts a refresh: "rotated" or "repeated".
 func (m *Metrics) Refreshed(outcome string) {
 	if m != nil {
-		m.refreshes.WithLabelValues(outcome).Inc()
+		m.refreshes.with(outcome).inc()
 	}
 }
 
 // Refused counts a refusal.
 func (m *Metrics) Refused(code, scheme string) {
 	if m != nil {
-		m.refusals.WithLabelValues(code, scheme).Inc()
+		m.refusals.with(code, scheme).inc()
 	}
 }
 
@@ -189,25 +193,25 @@ func (m *Metrics) Stored(e store.Event) {
 	switch {
 	case m == nil || e.Kind == store.EventSignInRefused:
 	case e.Kind == store.EventSignedIn:
-		m.signIns.WithLabelValues("ok", factorOf(e)).Inc()
+		m.signIns.with(factorOf(e), "ok").inc()
 	case e.Kind == store.EventSignInBegun:
-		m.signIns.WithLabelValues("second_factor_required", factorOf(e)).Inc()
+		m.signIns.with(factorOf(e), "second_factor_required").inc()
 	default:
-		m.events.WithLabelValues(e.Kind).Inc()
+		m.events.with(e.Kind).inc()
 	}
 }
 
 // Blocked counts a block for failed attempts.
 func (m *Metrics) Blocked() {
 	if m != nil {
-		m.blocks.WithLabelValues().Inc()
+		m.blocks.with().inc()
 	}
 }
 
 // Revoked observes the time that a revocation took to arrive.
 func (m *Metrics) Revoked(lag time.Duration) {
 	if m != nil {
-		m.lag.Observe(max(0, lag.Seconds()))
+		m.lag.with().observe(max(0, lag.Seconds()))
 	}
 }
 
@@ -217,41 +221,37 @@ func (m *Metrics) Route(route string, methods []string) (served func(method stri
 	if m == nil {
 		return func(string, time.Duration) {}
 	}
-	of := make(map[string]prometheus.Observer)
+	of := make(map[string]*series)
 	for _, method := range methods {
-		of[method] = m.durations.WithLabelValues(route, method)
+		of[method] = m.durations.with(method, route)
 	}
 	return func(method string, took time.Duration) {
 		o := of[method]
 		if o == nil {
-			o = m.durations.WithLabelValues(route, "other")
+			o = m.durations.with("other", route)
 		}
-		o.Observe(took.Seconds())
+		o.observe(took.Seconds())
 	}
 }
 
 // Sealed records that no event is unsealed.
 func (m *Metrics) Sealed(at time.Time) {
 	if m != nil {
-		m.sealed.Set(float64(at.UnixMilli()) / 1000)
+		m.sealed.Store(at.UnixMilli())
 	}
 }
 
 // Growth returns how much the counters grew since the last growth that was stored. The caller
 // calls stored after it has stored the counts, which have neither a time nor a node. Calls must not overlap.
-func (m *Metrics) Growth() (counts []store.Count, stored func(), err error) {
-	families, err := m.counters.Gather()
-	if err != nil {
-		return nil, nil, fmt.Errorf("metrics: %w", err)
-	}
+func (m *Metrics) Growth() (counts []store.Count, stored func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	values := make(map[string]float64)
-	for _, f := range families {
-		name := strings.TrimSuffix(strings.TrimPrefix(f.GetName(), namespace), "_total")
-		for _, metric := range f.GetMetric() {
-			c := store.Count{Name: name, Labels: labelText(metric)}
-			key, value := name+" "+c.Labels, metric.GetCounter().GetValue()
+	values := make(map[string]uint64)
+	for _, v := range m.counters {
+		name := strings.TrimSuffix(strings.TrimPrefix(v.name, namespace), "_total")
+		for _, s := range v.all() {
+			c := store.Count{Name: name, Labels: labelText(s.labels)}
+			key, value := name+" "+c.Labels, s.count()
 			if c.N = int64(value - m.counted[key]); c.N > 0 {
 				values[key] = value
 				counts = append(counts, c)
@@ -262,15 +262,15 @@ func (m *Metrics) Growth() (counts []store.Count, stored func(), err error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		maps.Copy(m.counted, values)
-	}, nil
+	}
 }
 
-// labelText returns the labels of a metric as name=value, in the order of their names, without empty ones.
-func labelText(metric *dto.Metric) string {
+// labelText returns labels as name=value, without empty ones.
+func labelText(labels []label) string {
 	var words []string
-	for _, l := range metric.GetLabel() { // Gather sorts them
-		if l.GetValue() != "" {
-			words = append(words, l.GetName()+"="+l.GetValue())
+	for _, l := range labels {
+		if l.value != "" {
+			words = append(words, l.name+"="+l.value)
 		}
 	}
 	return strings.Join(words, " ")
@@ -279,26 +279,21 @@ func labelText(metric *dto.Metric) string {
 // scrapeTimeout limits the queries of one scrape.
 const scrapeTimeout = 2 * time.Second
 
-// outbox reads the number of mails that wait and the time of the oldest with one query.
-type outbox struct {
-	Parts
-	number, age *prometheus.Desc
-}
-
-func (o outbox) Describe(to chan<- *prometheus.Desc) { to <- o.number; to <- o.age }
-
-// Collect leaves both metrics out while the database does not answer.
-func (o outbox) Collect(to chan<- prometheus.Metric) {
+// outbox reads the number of mails that wait and the time of the oldest with one query. It returns none of
+// both metrics while the database does not answer.
+func (p Parts) outbox() []family {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	n, oldest, err := o.Mails(ctx)
+	n, oldest, err := p.Mails(ctx)
 	if err != nil {
-		return
+		return nil
 	}
 	age := 0.0
 	if n > 0 {
-		age = o.Now().Sub(oldest).Seconds()
+		age = p.Now().Sub(oldest).Seconds()
 	}
-	to <- prometheus.MustNewConstMetric(o.number, prometheus.GaugeValue, float64(n))
-	to <- prometheus.MustNewConstMetric(o.age, prometheus.GaugeValue, age)
+	return []family{
+		gauge(namespace+"mails_waiting", "Mails in the outbox of all nodes.", func() float64 { return float64(n) }),
+		gauge(namespace+"mail_oldest_seconds", "Age of the oldest mail in the outbox, 0 without one.", func() float64 { return age }),
+	}
 }

@@ -3,16 +3,13 @@ package metrics
 import (
 	"context"
 	"errors"
-	"io"
-	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -59,13 +56,11 @@ func parts(mails func(context.Context) (int64, time.Time, error)) Parts {
 
 func scrape(t *testing.T, m *Metrics) string {
 	t.Helper()
-	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
-	text, err := io.ReadAll(answer.Body)
-	if err != nil || answer.Code != 200 {
-		t.Fatalf("status %d, %v", answer.Code, err)
+	text, ok := m.Text()
+	if !ok {
+		t.Fatal("too many scrapes")
 	}
-	return string(text)
+	return text
 }
 
 func TestMetrics(t *testing.T) {
@@ -111,6 +106,69 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// The text format keeps values of labels apart, whatever they hold.
+func TestLabelsInTheText(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{
+		`a"b`:                    `a\"b`,
+		`a\`:                     `a\\`,
+		"a\nx 1":                 `a\nx 1`,
+		"a\xff":                  "a\ufffd",
+		"":                       ``,
+		`"} 1` + "\nother_total": `\"} 1\nother_total`,
+	} {
+		v := &vector{name: "x_total", help: "Lines\nand \\.", labels: []string{"a", "b"}}
+		v.with(value, "c").inc()
+		text := format([]family{v.family()})
+		if want := "# HELP x_total Lines\\nand \\\\.\n# TYPE x_total counter\nx_total{a=\"" + want + "\",b=\"c\"} 1\n"; text != want {
+			t.Errorf("%q: got %q, want %q", value, text, want)
+		}
+	}
+}
+
+// A value on a bound is in its bucket, and one above all bounds in +Inf alone.
+func TestHistogram(t *testing.T) {
+	t.Parallel()
+	v := &vector{name: "x", help: "Help.", bounds: []float64{1, 2}}
+	for _, value := range []float64{0, 1, 1.5, 2, 2.5} {
+		v.with().observe(value)
+	}
+	text := format([]family{v.family()})
+	want := "# HELP x Help.\n# TYPE x histogram\nx_bucket{le=\"1\"} 2\nx_bucket{le=\"2\"} 4\nx_bucket{le=\"+Inf\"} 5\nx_sum 7\nx_count 5\n"
+	if text != want {
+		t.Errorf("got\n%s, want\n%s", text, want)
+	}
+}
+
+// Scrapes beyond the limit are refused, and the others are served while the metrics change.
+func TestScrapes(t *testing.T) {
+	t.Parallel()
+	m := filled()
+	begun, end := make(chan struct{}, maxScrapes), make(chan struct{})
+	m.Watch(parts(func(context.Context) (int64, time.Time, error) {
+		begun <- struct{}{}
+		<-end
+		return 0, time.Time{}, nil
+	}))
+	var served sync.WaitGroup
+	for range maxScrapes {
+		served.Go(func() {
+			if text, ok := m.Text(); !ok || text == "" {
+				t.Errorf("within the limit: %v, %q", ok, text)
+			}
+		})
+		served.Go(func() { m.Refused("INVALID_TOKEN", "Bearer") })
+	}
+	for range maxScrapes {
+		<-begun
+	}
+	if text, ok := m.Text(); ok || text != "" {
+		t.Errorf("beyond the limit: %v, %q", ok, text)
+	}
+	close(end)
+	served.Wait()
+}
+
 // While the database does not answer, the other metrics are served.
 func TestMetricsInAnOutage(t *testing.T) {
 	t.Parallel()
@@ -143,9 +201,9 @@ func TestGrowth(t *testing.T) {
 	}
 	grown := func() func() {
 		t.Helper()
-		got, stored, err := m.Growth()
-		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("got %+v, %v, want %+v", got, err, want)
+		got, stored := m.Growth()
+		if !slices.Equal(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
 		}
 		return stored
 	}

@@ -161,15 +161,12 @@ func (w *Writer) writeCounts(ctx context.Context) {
 	if w.metrics == nil {
 		return
 	}
-	counts, stored, err := w.metrics.Growth()
+	counts, stored := w.metrics.Growth()
 	at := w.now()
 	for i := range counts {
 		counts[i].At, counts[i].Node = at, w.node
 	}
-	if err == nil {
-		err = write(ctx, w.db.AddCounts, counts)
-	}
-	if err != nil {
+	if err := write(ctx, w.db.AddCounts, counts); err != nil {
 		w.log.Error("cannot write the counts of the last minute; the next write adds them", "error", err)
 		return
 	}

@@ -227,8 +227,7 @@ func TestStepsAreCounted(t *testing.T) {
 	p := b.authorize()
 	b.allow(b.walk(b.post(p.here(), "email", ada, "password", password).want(http.StatusOK)))
 	got := map[string]int64{}
-	counts, _, err := e.node.Metrics.Growth()
-	e.must(err)
+	counts, _ := e.node.Metrics.Growth()
 	for _, c := range counts {
 		if c.Name == "oauth_authorizations" {
 			got[c.Labels] = c.N
