@@ -190,30 +190,65 @@ func TestWhoMayImport(t *testing.T) {
 	}
 }
 
-// TestModulesOfAProgram counts the modules in the graph of a program that uses the library. The
-// program is a module outside the workspace, with the library's go.sum, so that a filled module
-// cache needs no network.
+// TestModulesOfAProgram counts the modules in the graph of a program that uses the library.
 func TestModulesOfAProgram(t *testing.T) {
 	t.Parallel()
-	const most = 8 // the program itself included
+	const most = 7 // without the program itself
+	modules := modulesOfProgram(t, module, module+"/client", module+"/jwt")
+	if len(modules) > most {
+		t.Errorf("a program that imports durward, client and jwt has %d modules, want at most %d:\n%s",
+			len(modules), most, strings.Join(modules, "\n"))
+	}
+}
+
+// TestModulesOfAnEmbeddingProgram counts the modules that package server adds to the graph of a program with both
+// database drivers.
+func TestModulesOfAnEmbeddingProgram(t *testing.T) {
+	t.Parallel()
+	const most = 48 // without those of this repository
+	drivers := modulesOfProgram(t, "github.com/jackc/pgx/v5/stdlib", "modernc.org/sqlite")
+	added := slices.DeleteFunc(modulesOfProgram(t, module+"/server"), func(name string) bool {
+		_, ours := shortPath(name)
+		return ours || slices.Contains(drivers, name)
+	})
+	if len(added) > most {
+		t.Errorf("package server adds %d modules, want at most %d:\n%s", len(added), most, strings.Join(added, "\n"))
+	}
+}
+
+// modulesOfProgram returns the paths of the modules in the graph of a program that imports packages. The program is
+// a module outside the workspace with the requirements and sums of the server, so that a filled module cache needs
+// no network.
+func modulesOfProgram(t *testing.T, packages ...string) []string {
+	t.Helper()
+	tracked(t) // go list reads them
 	library, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums, err := os.ReadFile(filepath.Join(library, "go.sum"))
+	sums, err := os.ReadFile(filepath.Join(library, "server/go.sum"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	requirements, err := os.ReadFile(filepath.Join(library, "server/go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	goMod := string(requirements)
+	goMod = "module example.com/program\n" + goMod[strings.Index(goMod, "\ngo "):strings.Index(goMod, "\nreplace ")] +
+		"\nrequire " + module + "/server v0.0.0\n"
+	for _, path := range []string{"", "/server", "/internal/pwhash", "/internal/valkey"} {
+		goMod += "replace " + module + path + " => " + library + path + "\n"
+	}
 	program := "package main\n\nimport (\n"
-	for _, path := range []string{module, module + "/client", module + "/jwt"} {
+	for _, path := range packages {
 		program += fmt.Sprintf("\t_ %q\n", path)
 	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"main.go": program + ")\n\nfunc main() {}\n",
 		"go.sum":  string(sums),
-		"go.mod": "module example.com/program\n\ngo 1.26.0\n\nrequire " + module + " v0.0.0\n\n" +
-			"replace " + module + " => " + library + "\n",
+		"go.mod":  goMod,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -231,11 +266,8 @@ func TestModulesOfAProgram(t *testing.T) {
 		}
 		return string(out)
 	}
-	run("vet", ".") // resolves the imports
-	if modules := strings.Fields(run("list", "-m", "-f", "{{.Path}}", "all")); len(modules) > most {
-		t.Errorf("a program that imports durward, client and jwt has %d modules, want at most %d:\n%s",
-			len(modules), most, strings.Join(modules, "\n"))
-	}
+	run("mod", "tidy")
+	return strings.Fields(run("list", "-m", "-f", "{{if not .Main}}{{.Path}}{{end}}", "all"))
 }
 
 // listed is one package as go list describes it.
