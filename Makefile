@@ -41,7 +41,7 @@ interop:
 		$$(command -v mvn >/dev/null || echo maven) \
 		$$(python3 -c 'import ensurepip, venv' || echo python3-venv) || true
 	@.ci/interop
-	cd e2e && INTEROP=1 go test -count=1 -timeout 30m -run '^TestInterop' -v .
+	cd e2e && INTEROP=1 go test -count=1 -timeout 30m -parallel 4 -run '^TestInterop' -v .
 	@sed 's/^/NOT TESTED, because it could not be fetched: /' .build/interop/missing
 
 lint:

@@ -56,7 +56,8 @@ func (k *keycloak) serve(options ...string) {
 	_, port, _ := strings.Cut(k.address, ":")
 	cmd := exec.Command(filepath.Join(k.home, "bin", "kc.sh"), append([]string{"start-dev", "--import-realm",
 		"--http-host=" + k.host(), "--http-port=" + port}, options...)...)
-	cmd.Env = append(os.Environ(), "KC_BOOTSTRAP_ADMIN_USERNAME="+keycloakAdmin, "KC_BOOTSTRAP_ADMIN_PASSWORD="+password)
+	cmd.Env = append(os.Environ(), "KC_BOOTSTRAP_ADMIN_USERNAME="+keycloakAdmin, "KC_BOOTSTRAP_ADMIN_PASSWORD="+password,
+		"JAVA_OPTS_APPEND="+quickStart)
 	k.start(cmd)
 	k.t.Cleanup(k.stop)
 	for deadline := time.Now().Add(javaTimeout); ; time.Sleep(50 * time.Millisecond) {
@@ -285,6 +286,7 @@ scopes = ["openid", "profile", "email", "offline_access"]
 // TestInteropKeycloak verifies the tokens of Keycloak, of both forms, while its keys rotate and while it
 // is down. A request with a valid token must never be a 401. Keycloak also signs users of our server in.
 func TestInteropKeycloak(t *testing.T) {
+	t.Parallel()
 	k := newKeycloak(t)
 	var c clock
 	guarded := func(p jwt.Profile, remote jwt.RemoteConfig) *server {
@@ -374,7 +376,7 @@ func TestInteropKeycloak(t *testing.T) {
 	wantAnswer(t, "a token while Keycloak is down, at an API without its keys", guarded(jwt.Keycloak, remote), fresh,
 		"503 AUTH_UNAVAILABLE")
 	wantAnswer(t, "a token while Keycloak is down, introspected", introspected, fresh, "503 AUTH_UNAVAILABLE")
-	k.serve()
+	k.serve("--hostname=http://"+k.address, "--hostname-backchannel-dynamic=true")
 	c.advance(11 * time.Second)
 	wantAnswer(t, "a token of the withdrawn key", srv, old, "401 INVALID_TOKEN")
 	wantAnswer(t, "a token", srv, fresh, welcome)
@@ -385,8 +387,7 @@ func TestInteropKeycloak(t *testing.T) {
 	wantAnswer(t, "an expired token", srv, newest, "401 TOKEN_EXPIRED")
 
 	// Inside a private network, where users know Keycloak by another name than this API.
-	k.stop()
-	k.serve("--hostname=https://id.example.com", "--hostname-backchannel-dynamic=true")
+	k.admin(http.MethodPut, "", map[string]any{"attributes": map[string]string{"frontendUrl": "https://id.example.com"}}, nil)
 	c.ahead.Store(0)
 	inside := guarded(jwt.Keycloak, jwt.RemoteConfig{
 		Issuer:      "https://id.example.com/realms/acme",
