@@ -282,7 +282,12 @@ func (e *evidence) saidFacts() {
 		if reason := w.reason(); reason != "" && w.by != byPerson {
 			e.add("reason:"+reason, Said, w.at, "given as the reason: %s", e.quote(w.text))
 		}
+		told := map[string]bool{} // topics of this text
 		for _, f := range all {
+			if told[f.topic] {
+				continue // a hostile text repeats itself
+			}
+			told[f.topic] = true
 			if f.topic == "none" && w.by == byServer && ofToken.MatchString(strings.Join(w.words, " ")) && e.seen["authorization-sent"] {
 				continue
 			}
