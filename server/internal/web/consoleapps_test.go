@@ -103,3 +103,25 @@ func TestConsoleApplicationsHostileText(t *testing.T) {
 		}
 	}
 }
+
+// The page of signing keys names the key of ID tokens once there is one, and rotates it alone.
+func TestConsoleKeyOfIDTokens(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.admin()
+	b.get("/console/signing-keys").want(200).lacks("ID tokens with RS256", `name="use"`)
+	_, err := e.node.Issuer.SignFor(context.Background(), "RS256", "JWT", func(string) any { return struct{}{} })
+	e.must(err)
+	b.get("/console/signing-keys").want(200).shows("ID tokens with RS256", `<option value="id_token">`)
+	before, err := e.node.DB.Keys(context.Background(), store.UseSigning)
+	e.must(err)
+	b.follow(b.post("/console/signing-keys/rotate", "use", "id_token", "now", "yes")).want(200)
+	keys, err := e.node.DB.Keys(context.Background(), store.UseIDToken)
+	e.must(err)
+	after, err := e.node.DB.Keys(context.Background(), store.UseSigning)
+	e.must(err)
+	if len(keys) != 2 || len(after) != len(before) {
+		t.Errorf("keys of ID tokens: %v, others: %v, before %v", keys, after, before)
+	}
+	b.post("/console/signing-keys/rotate", "use", "refresh").want(422)
+}
