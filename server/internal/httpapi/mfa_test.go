@@ -13,11 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pquerna/otp/totp"
-
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/otp"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -26,7 +25,7 @@ import (
 // code returns the code of a seed at the time of the clock.
 func (w *env) code(seed string) string {
 	w.t.Helper()
-	code, err := totp.GenerateCode(seed, w.clock.Now())
+	code, err := otp.AppCode(seed, w.clock.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -9,12 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pquerna/otp/totp"
-
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/node"
+	"github.com/durward-auth/durward/server/internal/otp"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -91,7 +90,7 @@ func TestMetricsOfANode(t *testing.T) {
 	signed := login(password, 200).Access
 	seed := do("POST", "/api/auth/mfa/totp", signed, 201, nil).Secret
 	code := func(at time.Time) string {
-		code, err := totp.GenerateCode(seed, at)
+		code, err := otp.AppCode(seed, at)
 		if err != nil {
 			t.Fatal(err)
 		}

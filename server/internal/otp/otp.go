@@ -3,22 +3,24 @@
 package otp
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base32"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/pquerna/otp"
-	"github.com/pquerna/otp/hotp"
 )
 
 // Properties of TOTP that every authenticator app supports: codes of HMAC-SHA-1.
 const (
 	period = 30 // seconds in a step (RFC 6238 s5.2)
-	digits = otp.DigitsSix
+	digits = 6
 	window = 1  // accepted steps before and after the current one (RFC 6238 s5.2)
 	seed   = 20 // octets of a seed (RFC 4226 s4, R6)
 )
@@ -32,8 +34,10 @@ func NewSeed() []byte {
 
 // SeedText returns a seed in base32, which users can type.
 func SeedText(seed []byte) string {
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(seed)
+	return seedText.EncodeToString(seed)
 }
+
+var seedText = base32.StdEncoding.WithPadding(base32.NoPadding)
 
 // URI returns the address of a seed that authenticator apps read from a QR code. The app shows issuer
 // and account.
@@ -41,8 +45,8 @@ func URI(seed []byte, issuer, account string) string {
 	q := url.Values{
 		"secret":    {SeedText(seed)},
 		"issuer":    {issuer},
-		"algorithm": {otp.AlgorithmSHA1.String()},
-		"digits":    {digits.String()},
+		"algorithm": {"SHA1"},
+		"digits":    {"6"},
 		"period":    {"30"},
 	}
 	// Apps do not decode + as a space.
@@ -61,21 +65,39 @@ func Verify(seed []byte, code string, now time.Time, last int64) (step int64, ok
 	if !IsCode(code) {
 		return 0, false
 	}
-	text := SeedText(seed)
 	for s := Step(now) - window; s <= Step(now)+window; s++ {
-		// Compares in constant time.
-		right, err := hotp.ValidateCustom(code, uint64(s), text, hotp.ValidateOpts{Digits: digits, Algorithm: otp.AlgorithmSHA1})
-		if err == nil && right && s > last {
+		right := subtle.ConstantTimeCompare([]byte(code), []byte(codeOf(seed, s))) == 1
+		if right && s > last {
 			step, ok = s, true
 		}
 	}
 	return step, ok
 }
 
+// codeOf returns the code of a step (RFC 4226 s5.3, RFC 6238 s4.2).
+func codeOf(seed []byte, step int64) string {
+	h := hmac.New(sha1.New, seed)
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(step)))
+	sum := h.Sum(nil)
+	offset := sum[len(sum)-1] & 0xf
+	number := binary.BigEndian.Uint32(sum[offset:]) &^ (1 << 31)
+	return fmt.Sprintf("%0*d", digits, number%1_000_000)
+}
+
+// AppCode returns the code that an authenticator app shows at a time for the text of a seed. The server
+// does not need it; tests do.
+func AppCode(text string, at time.Time) (string, error) {
+	seed, err := seedText.DecodeString(text)
+	if err != nil {
+		return "", fmt.Errorf("otp: malformed seed: %w", err)
+	}
+	return codeOf(seed, Step(at)), nil
+}
+
 // IsCode reports whether text has the form of a code of an authenticator app.
 func IsCode(text string) bool {
 	notDigit := func(r rune) bool { return r < '0' || r > '9' }
-	return len(text) == digits.Length() && !strings.ContainsFunc(text, notDigit)
+	return len(text) == digits && !strings.ContainsFunc(text, notDigit)
 }
 
 // recoveryOctets is the length of a recovery code: 80 random bits, so that a fast hash of it is

@@ -18,12 +18,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pquerna/otp/totp"
-
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/node"
+	"github.com/durward-auth/durward/server/internal/otp"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -154,7 +153,7 @@ func (e *env) eventually(what string, ok func() bool) {
 // moves the clock first.
 func (e *env) code(seed string) string {
 	e.t.Helper()
-	code, err := totp.GenerateCode(seed, e.clock.Now())
+	code, err := otp.AppCode(seed, e.clock.Now())
 	e.must(err)
 	return code
 }
