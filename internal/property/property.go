@@ -190,10 +190,13 @@ func (t *T) Repeat(actions map[string]func(*T)) {
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
 	check(t)
 	for t.failure == "" && t.next(uint64(*steps)+1, false) > 0 {
-		name := names[t.next(uint64(len(names)), false)]
-		t.Logf("action: %s", name)
-		if t.action(actions[name]) {
-			check(t)
+		for range 100 { // a skipped action is no action
+			name := names[t.next(uint64(len(names)), false)]
+			t.Logf("action: %s", name)
+			if t.action(actions[name]) {
+				check(t)
+				break
+			}
 		}
 	}
 }
