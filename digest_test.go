@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,8 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/property"
 )
 
 // digestUsers is the store of these tests: one user, by name or by hash.
@@ -468,16 +468,16 @@ func TestDigestReplay(t *testing.T) {
 // stale, never wrong.
 func TestDigestCounts(t *testing.T) {
 	t.Parallel()
-	property.Check(t, func(rt *property.T) {
+	rapid.Check(t, func(rt *rapid.T) {
 		w := newDigestServer(t, durward.DigestConfig{})
 		c := w.client()
 		used := map[uint32]bool{}
 		var highest uint32
-		near := property.IntRange(0, 300)
-		for range property.IntRange(1, 60).Draw(rt, "requests") {
-			n := uint32(near.Draw(rt, "count"))
-			if property.IntRange(0, 20).Draw(rt, "jump") == 0 {
-				n = uint32(property.Int64Range(0, math.MaxUint32).Draw(rt, "far count"))
+		near := rapid.Uint32Range(0, 300)
+		for range rapid.IntRange(1, 60).Draw(rt, "requests") {
+			n := near.Draw(rt, "count")
+			if rapid.IntRange(0, 20).Draw(rt, "jump") == 0 {
+				n = rapid.Uint32().Draw(rt, "far count")
 			}
 			c.nc = fmt.Sprintf("%08x", n)
 			r := w.send(c)

@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/durward-auth/durward/internal/property"
+	"pgregory.net/rapid"
 )
 
 // feed is a table of revocations. Entries have numbers in the order of writing and become readable
@@ -687,28 +687,28 @@ func TestFollowerConcurrently(t *testing.T) {
 // within the overlap is never lost, and a jump of the clock ends none.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
-	property.Check(t, func(rt *property.T) {
+	rapid.Check(t, func(rt *rapid.T) {
 		f, src, k := follow(t)
 		end := make(map[string]time.Time)     // of all entries that the list must contain
 		pending := make(map[string]time.Time) // when the entry becomes readable
 		names, epochs := 0, 0
-		rt.Repeat(map[string]func(*property.T){
-			"write": func(t *property.T) {
+		rt.Repeat(map[string]func(*rapid.T){
+			"write": func(t *rapid.T) {
 				names++
 				name := fmt.Sprint("s", names)
-				late := time.Duration(property.SampledFrom([]int{0, 0, 1, 20, 60}).Draw(t, "late")) * time.Second
+				late := time.Duration(rapid.SampledFrom([]int{0, 0, 1, 20, 60}).Draw(t, "late")) * time.Second
 				src.write(name, late)
 				pending[name], end[name] = k.Local().Add(late), k.Local().Add(time.Hour)
 			},
-			"wait": func(t *property.T) { k.advance(time.Duration(property.IntRange(0, 120).Draw(t, "s")) * time.Second) },
-			"jump": func(t *property.T) {
-				k.jump(time.Duration(property.SampledFrom([]int{-1e6, -100, -1, -1, 1, 1, 100, 1e6}).Draw(t, "minutes")) * time.Minute)
+			"wait": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(0, 120).Draw(t, "s")) * time.Second) },
+			"jump": func(t *rapid.T) {
+				k.jump(time.Duration(rapid.SampledFrom([]int{-1e6, -100, -1, -1, 1, 1, 100, 1e6}).Draw(t, "minutes")) * time.Minute)
 				src.alive() // all three look at the clock more often than it jumps
 				f.c.List.sweep(1)
 				f.Poll(context.Background())
 			},
-			"break": func(*property.T) { src.fail(errors.New("unavailable")) },
-			"restore": func(*property.T) {
+			"break": func(*rapid.T) { src.fail(errors.New("unavailable")) },
+			"restore": func(*rapid.T) {
 				// Entries that were not read are lost with the old feed.
 				for name := range pending {
 					if !f.c.List.Revoked(Session, name) {
@@ -718,7 +718,7 @@ func TestNothingIsLost(t *testing.T) {
 				epochs++
 				src.restore(fmt.Sprint("epoch ", epochs))
 			},
-			"poll": func(t *property.T) {
+			"poll": func(t *rapid.T) {
 				src.fail(nil)
 				f.Poll(context.Background())
 				if err := f.Err(); err != nil {

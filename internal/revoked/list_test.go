@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/durward-auth/durward/internal/clock"
-	"github.com/durward-auth/durward/internal/property"
 )
 
 // noon is the start of these tests.
@@ -414,12 +415,12 @@ func TestListIsAMap(t *testing.T) {
 		kind  string
 		value string
 	}
-	property.Check(t, func(t *property.T) {
+	rapid.Check(t, func(t *rapid.T) {
 		k := newClock()
 		l := NewList(k.Now)
 		model := make(map[name]time.Time)
-		names := property.Custom(func(t *property.T) name {
-			return name{property.SampledFrom(kinds).Draw(t, "kind"), fmt.Sprint(property.IntRange(0, 60).Draw(t, "value"))}
+		names := rapid.Custom(func(t *rapid.T) name {
+			return name{rapid.SampledFrom(kinds).Draw(t, "kind"), fmt.Sprint(rapid.IntRange(0, 60).Draw(t, "value"))}
 		})
 		second := func(t time.Time) time.Time { // rounds as the list does
 			if t.Nanosecond() > 0 {
@@ -427,12 +428,12 @@ func TestListIsAMap(t *testing.T) {
 			}
 			return t
 		}
-		t.Repeat(map[string]func(*property.T){
-			"add": func(t *property.T) {
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
 				var entries []Entry
-				for range property.IntRange(0, 20).Draw(t, "entries") {
+				for range rapid.IntRange(0, 20).Draw(t, "entries") {
 					n := names.Draw(t, "name")
-					until := second(k.Now().Add(time.Duration(property.IntRange(-5000, 60_000).Draw(t, "life")) * time.Millisecond))
+					until := second(k.Now().Add(time.Duration(rapid.IntRange(-5000, 60_000).Draw(t, "life")) * time.Millisecond))
 					entries = append(entries, Entry{Kind: n.kind, Value: n.value, Until: until})
 					if until.After(model[n]) {
 						model[n] = until
@@ -440,12 +441,12 @@ func TestListIsAMap(t *testing.T) {
 				}
 				l.Add(entries...)
 			},
-			"wait": func(t *property.T) {
-				k.advance(time.Duration(property.IntRange(0, 20_000).Draw(t, "ms")) * time.Millisecond)
+			"wait": func(t *rapid.T) {
+				k.advance(time.Duration(rapid.IntRange(0, 20_000).Draw(t, "ms")) * time.Millisecond)
 				l.sweep(0)
 			},
-			"sweep": func(t *property.T) { l.sweep(property.IntRange(1, sweepPoll).Draw(t, "entries")) },
-			"": func(t *property.T) {
+			"sweep": func(t *rapid.T) { l.sweep(rapid.IntRange(1, sweepPoll).Draw(t, "entries")) },
+			"": func(t *rapid.T) {
 				live := 0
 				for n, until := range model {
 					want := k.Now().Before(until)

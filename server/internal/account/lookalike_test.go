@@ -10,8 +10,9 @@ import (
 	"testing"
 	"unicode"
 
+	"pgregory.net/rapid"
+
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/property"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
@@ -106,15 +107,9 @@ func TestLookAlikesProperty(t *testing.T) {
 	h := newEnv(t, testkit.SQLite)
 	dots := strings.NewReplacer("\u3002", ".", "\uff61", ".", "\uff0e", ".")
 	const letters = "aIl1\uff61\uff0e\u0430\u0131i\u0130o0O\u043e\u03bfmrn.\u3002\u00e9e\u0301\u0307\uff21\u0430\u1d0f"
-	part := property.Custom(func(t *property.T) string {
-		var runes []rune
-		for range property.IntRange(1, 4).Draw(t, "length") {
-			runes = append(runes, property.SampledFrom([]rune(letters)).Draw(t, "letter"))
-		}
-		return string(runes)
-	})
+	part := rapid.StringOfN(rapid.RuneFrom([]rune(letters)), 1, 4, -1)
 	added := make(map[string]string) // skeleton to address
-	property.Check(t, func(t *property.T) {
+	rapid.Check(t, func(t *rapid.T) {
 		email := part.Draw(t, "local") + "@" + part.Draw(t, "domain")
 		_, err := h.Add(h.t.Context(), NewUser{Email: email, Password: other}, store.EventRegistered, here)
 		if err != nil {

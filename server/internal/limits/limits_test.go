@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward/internal/property"
+	"pgregory.net/rapid"
+
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
@@ -481,7 +482,7 @@ func TestConfig(t *testing.T) {
 func TestModel(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
-		property.Check(t, func(t *property.T) {
+		rapid.Check(t, func(t *rapid.T) {
 			k := testkit.NewClock(time.Unix(1_800_000_000, 0))
 			nodes := in.nodes(t, Config{Settings: Settings{NetworkUnlimited: true, LockOff: true}, Now: k.Now})
 			type count struct {
@@ -490,11 +491,11 @@ func TestModel(t *testing.T) {
 				until    time.Time
 			}
 			model := map[string]*count{}
-			t.Repeat(map[string]func(*property.T){
-				"advance": func(t *property.T) { k.Advance(time.Duration(property.IntRange(1, 1200).Draw(t, "s")) * time.Second) },
-				"try": func(t *property.T) {
-					account := property.SampledFrom([]string{"a", "b"}).Draw(t, "account")
-					addr := property.SampledFrom([]netip.Addr{here, elsewhere}).Draw(t, "addr")
+			t.Repeat(map[string]func(*rapid.T){
+				"advance": func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 1200).Draw(t, "s")) * time.Second) },
+				"try": func(t *rapid.T) {
+					account := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "account")
+					addr := rapid.SampledFrom([]netip.Addr{here, elsewhere}).Draw(t, "addr")
 					c := model[account+addr.String()]
 					if c == nil {
 						c = new(count)
@@ -510,13 +511,13 @@ func TestModel(t *testing.T) {
 					if c.failures = kept; len(kept) == 0 {
 						c.secrets = nil
 					}
-					a, err := nodes[property.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, Try{Account: account, Addr: addr})
+					a, err := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, Try{Account: account, Addr: addr})
 					if blocked := now.Before(c.until); blocked != (err != nil) {
 						t.Fatalf("blocked until %s, now %s: Begin: got %v", c.until, now, err)
 					} else if blocked {
 						return
 					}
-					switch secret := property.SampledFrom([]string{"right", "w1", "w2", "w3", "w4", "w5", "w6", "outage"}).Draw(t, "secret"); secret {
+					switch secret := rapid.SampledFrom([]string{"right", "w1", "w2", "w3", "w4", "w5", "w6", "outage"}).Draw(t, "secret"); secret {
 					case "right":
 						a.Succeed()
 						c.failures, c.secrets = nil, nil

@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward/internal/property"
+	"pgregory.net/rapid"
+
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
@@ -63,7 +64,7 @@ func TestWholeModel(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		const aMinute, anHour = 2, 6
-		property.Check(t, func(t *property.T) {
+		rapid.Check(t, func(t *rapid.T) {
 			k := testkit.NewClock(time.Unix(1_800_000_000, 0))
 			nodes := in.nodes(t, Config{Settings: Settings{NetworkFailures: aMinute, NetworkFailuresHour: anHour}, Now: k.Now})
 			networks := map[string][]time.Time{}
@@ -114,18 +115,18 @@ func TestWholeModel(t *testing.T) {
 				return max(best, blocked[holder(try)].Sub(now), locked[key].Sub(now), 0)
 			}
 
-			t.Repeat(map[string]func(*property.T){
-				"seconds": func(t *property.T) { k.Advance(time.Duration(property.IntRange(1, 90).Draw(t, "s")) * time.Second) },
-				"hours":   func(t *property.T) { k.Advance(time.Duration(property.IntRange(1, 30).Draw(t, "h")) * time.Hour) },
-				"minutes": func(t *property.T) { k.Advance(time.Duration(property.IntRange(1, 65).Draw(t, "min")) * time.Minute) },
-				"tries": func(t *property.T) {
-					for range property.IntRange(1, 8).Draw(t, "times") {
-						account := property.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account")
-						addr := property.SampledFrom(modelAddrs).Draw(t, "addr")
+			t.Repeat(map[string]func(*rapid.T){
+				"seconds": func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 90).Draw(t, "s")) * time.Second) },
+				"hours":   func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 30).Draw(t, "h")) * time.Hour) },
+				"minutes": func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 65).Draw(t, "min")) * time.Minute) },
+				"tries": func(t *rapid.T) {
+					for range rapid.IntRange(1, 8).Draw(t, "times") {
+						account := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account")
+						addr := rapid.SampledFrom(modelAddrs).Draw(t, "addr")
 						try := Try{Account: account, Addr: addr}
-						switch property.IntRange(0, 5).Draw(t, "client") {
+						switch rapid.IntRange(0, 5).Draw(t, "client") {
 						case 0:
-							try.Device = property.SampledFrom([]string{"phone", "laptop"}).Draw(t, "device")
+							try.Device = rapid.SampledFrom([]string{"phone", "laptop"}).Draw(t, "device")
 						case 1:
 							try.SignedIn = true
 						}
@@ -138,7 +139,7 @@ func TestWholeModel(t *testing.T) {
 							}
 						}
 						want := wait(try, now)
-						l := nodes[property.IntRange(0, len(nodes)-1).Draw(t, "node")]
+						l := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")]
 						a, err := l.Begin(ctx, try)
 						var b *Blocked
 						if err != nil && !errors.As(err, &b) || (b == nil) != (want == 0) || b != nil && b.RetryAfter != want {
@@ -150,7 +151,7 @@ func TestWholeModel(t *testing.T) {
 						if err != nil {
 							continue
 						}
-						switch property.IntRange(0, 9).Draw(t, "outcome") {
+						switch rapid.IntRange(0, 9).Draw(t, "outcome") {
 						case 0:
 							a.Succeed()
 							delete(accounts, key)
@@ -197,26 +198,26 @@ func TestWholeModel(t *testing.T) {
 func TestClockPutBack(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
-		property.Check(t, func(t *property.T) {
+		rapid.Check(t, func(t *rapid.T) {
 			k := testkit.NewClock(time.Unix(1_800_000_000, 0))
 			nodes := in.nodes(t, Config{Now: k.Now})
 			now := time.Unix(0, 0) // true time
 			var network []time.Time
 			accounts := map[string][]time.Time{}
 			secret := 0
-			t.Repeat(map[string]func(*property.T){
-				"time goes on": func(t *property.T) {
-					d := time.Duration(property.IntRange(1, 4000).Draw(t, "s")) * time.Second
+			t.Repeat(map[string]func(*rapid.T){
+				"time goes on": func(t *rapid.T) {
+					d := time.Duration(rapid.IntRange(1, 4000).Draw(t, "s")) * time.Second
 					now = now.Add(d)
 					k.Advance(d)
 				},
-				"clock is put back": func(t *property.T) {
-					k.Advance(-time.Duration(property.IntRange(1, 100_000).Draw(t, "s")) * time.Second)
+				"clock is put back": func(t *rapid.T) {
+					k.Advance(-time.Duration(rapid.IntRange(1, 100_000).Draw(t, "s")) * time.Second)
 				},
-				"tries": func(t *property.T) {
-					for range property.IntRange(1, 30).Draw(t, "times") {
-						account := property.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "account")
-						a, err := nodes[property.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, Try{Account: account, Addr: here})
+				"tries": func(t *rapid.T) {
+					for range rapid.IntRange(1, 30).Draw(t, "times") {
+						account := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "account")
+						a, err := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, Try{Account: account, Addr: here})
 						if err != nil {
 							continue
 						}
@@ -225,7 +226,7 @@ func TestClockPutBack(t *testing.T) {
 						network, accounts[account] = append(network, now), append(accounts[account], now)
 					}
 				},
-				"": func(t *property.T) {
+				"": func(t *rapid.T) {
 					if n := within(network, now, time.Minute); n > 10 {
 						t.Fatalf("%d failures of the network in a minute", n)
 					}

@@ -20,8 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/property"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
@@ -32,14 +33,14 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// TestMain limits the runs to some seconds, because each action waits for the disk. The variable
+// TestMain limits rapid to some seconds, because each action waits for the disk. The variable
 // MODEL_CHECKS overrides the number of runs.
 func TestMain(m *testing.M) {
 	checks := os.Getenv("MODEL_CHECKS")
 	if checks == "" {
 		checks = "12"
 	}
-	for name, value := range map[string]string{"property.runs": checks, "property.steps": "150"} {
+	for name, value := range map[string]string{"rapid.checks": checks, "rapid.steps": "150", "rapid.nofailfile": "true"} {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}
@@ -78,7 +79,7 @@ type peer struct {
 
 // env holds real nodes over a real database, and the model of their behaviour.
 type env struct {
-	*property.T
+	*rapid.T
 	*model
 	clock   *clock
 	setBack bool // the clock was set back at some time
@@ -110,7 +111,7 @@ func TestLife(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
 		t.Parallel()
 		dir, n := t.TempDir(), 0
-		property.Check(t, func(t *property.T) {
+		rapid.Check(t, func(t *rapid.T) {
 			n++
 			path := filepath.Join(dir, strconv.Itoa(n)+".db")
 			raw, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(60000)")
@@ -129,7 +130,7 @@ func TestLife(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer raw.Close()
-		property.Check(t, func(t *property.T) {
+		rapid.Check(t, func(t *rapid.T) {
 			empty(t, raw)
 			life(t, url, raw)
 		})
@@ -137,7 +138,7 @@ func TestLife(t *testing.T) {
 }
 
 // empty deletes all rows.
-func empty(t *property.T, raw *sql.DB) {
+func empty(t *rapid.T, raw *sql.DB) {
 	var tables sql.NullString
 	err := raw.QueryRowContext(ctx, `SELECT string_agg(tablename, ', ') FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'goose_db_version'`).Scan(&tables)
 	if err == nil && tables.Valid {
@@ -149,7 +150,7 @@ func empty(t *property.T, raw *sql.DB) {
 }
 
 // life is one run with an empty database.
-func life(t *property.T, database string, raw *sql.DB) {
+func life(t *rapid.T, database string, raw *sql.DB) {
 	master, err := seal.Parse(seal.Secret(strings.Repeat("0123456789abcdef", 4)))
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +188,7 @@ func life(t *property.T, database string, raw *sql.DB) {
 	for i := range 2 {
 		e.addUser(i)
 	}
-	actions := make(map[string]func(*property.T))
+	actions := make(map[string]func(*rapid.T))
 	for _, a := range []struct {
 		name  string
 		times int // relative frequency
@@ -239,9 +240,9 @@ func life(t *property.T, database string, raw *sql.DB) {
 	e.audit()
 }
 
-// does runs an action with the values that the run draws.
-func (e *env) does(action func(*env)) func(*property.T) {
-	return func(t *property.T) {
+// does runs an action with the values that rapid draws.
+func (e *env) does(action func(*env)) func(*rapid.T) {
+	return func(t *rapid.T) {
 		e.T = t
 		e.advance(time.Millisecond) // no two actions have the same time
 		action(e)
@@ -252,11 +253,11 @@ func draw[V any](e *env, what string, of []V) V {
 	if len(of) == 0 {
 		e.Skip("none")
 	}
-	return of[property.IntRange(0, len(of)-1).Draw(e.T, what)]
+	return of[rapid.IntRange(0, len(of)-1).Draw(e.T, what)]
 }
 
 func (e *env) duration(what string, least, most time.Duration) time.Duration {
-	return time.Duration(property.Int64Range(int64(least/time.Millisecond), int64(most/time.Millisecond)).Draw(e.T, what)) * time.Millisecond
+	return time.Duration(rapid.Int64Range(int64(least/time.Millisecond), int64(most/time.Millisecond)).Draw(e.T, what)) * time.Millisecond
 }
 
 // advance moves the clock while nodes run. They do not poll meanwhile.
@@ -363,7 +364,7 @@ func (e *env) pass(d time.Duration) {
 // stepClock sets the common clock forward or back.
 func (e *env) stepClock() {
 	d := draw(e, "by", []time.Duration{time.Second, 20 * time.Second, refreshGrace, 10 * time.Minute, accessLife, time.Hour, 2 * time.Hour, 24 * time.Hour, 8 * 24 * time.Hour, 400 * 24 * time.Hour})
-	if property.Bool().Draw(e.T, "back") {
+	if rapid.Bool().Draw(e.T, "back") {
 		d, e.setBack, e.unsure = -d, true, true
 	}
 	e.jump(d)
@@ -394,7 +395,7 @@ func (e *env) clean() {
 
 func (e *env) rotate() {
 	p := e.anyPeer()
-	e.must(p.Issuer.Rotate(ctx, "", property.Bool().Draw(e.T, "at once"), operator))
+	e.must(p.Issuer.Rotate(ctx, "", rapid.Bool().Draw(e.T, "at once"), operator))
 	e.readKeys(p)
 }
 
@@ -404,7 +405,7 @@ func (e *env) retire() {
 	rows, err := p.DB.Keys(ctx, store.UseSigning)
 	e.must(err)
 	slices.SortStableFunc(rows, func(a, b store.Key) int { return strings.Compare(a.State, b.State) }) // ids are random
-	key, now := draw(e, "key", rows), property.Bool().Draw(e.T, "now")
+	key, now := draw(e, "key", rows), rapid.Bool().Draw(e.T, "now")
 	_, err = p.Issuer.Retire(ctx, key.ID, now, operator)
 	switch {
 	case key.State == store.KeyGone:
@@ -459,7 +460,7 @@ func (e *env) outage() {
 	first := draw(e, "first", e.peers[:])
 	e.startAfter(first, false, down)
 	for _, p := range e.peers {
-		if p != first && property.Bool().Draw(e.T, "also "+p.name) {
+		if p != first && rapid.Bool().Draw(e.T, "also "+p.name) {
 			e.advance(e.duration("later", 0, 5*time.Second))
 			e.start(p)
 		}
@@ -582,7 +583,7 @@ func (e *env) signInCookie() {
 	cookies, of := e.cookies()
 	var old *modelCookie
 	value := ""
-	if len(cookies) > 0 && property.Bool().Draw(e.T, "with the old one") {
+	if len(cookies) > 0 && rapid.Bool().Draw(e.T, "with the old one") {
 		old = draw(e, "old", cookies)
 		value = old.value
 	}
@@ -649,7 +650,7 @@ func (e *env) anyGrant() *modelGrant {
 	all := e.grants()
 	if alive := slices.DeleteFunc(slices.Clone(all), func(g *modelGrant) bool {
 		return g.session.dead != nil || !e.now().Before(earlier(g.idle, g.session.ends))
-	}); len(alive) > 0 && property.IntRange(0, 9).Draw(e.T, "alive") > 0 {
+	}); len(alive) > 0 && rapid.IntRange(0, 9).Draw(e.T, "alive") > 0 {
 		all = alive
 	}
 	return draw(e, "grant", all)
@@ -665,7 +666,7 @@ func (e *env) refreshHonestly() {
 
 func (e *env) refreshOften() {
 	g := e.anyGrant()
-	for range property.IntRange(1, 6).Draw(e.T, "times") {
+	for range rapid.IntRange(1, 6).Draw(e.T, "times") {
 		g.held = min(g.at, len(g.tokens)-1)
 		if a, _ := e.send(e.anyPeer(), g, g.held, g.key, home); a == moved || a == again {
 			g.held = g.at
@@ -681,7 +682,7 @@ func (e *env) loseResponse() {
 	if a, _ := e.send(e.anyPeer(), g, n, g.key, home); a != moved {
 		return
 	}
-	for range property.IntRange(1, 5).Draw(e.T, "tries") {
+	for range rapid.IntRange(1, 5).Draw(e.T, "tries") {
 		e.advance(e.duration("then", 0, 5900*time.Millisecond))
 		if a, _ := e.send(e.anyPeer(), g, n, g.key, home); a != again {
 			e.Fatalf("an honest client was signed out: %s", a)
@@ -727,12 +728,12 @@ func (e *env) crashBeforeResponse() {
 // replay sends any token from any origin, with or without its key.
 func (e *env) replay() {
 	g := e.anyGrant()
-	n := property.IntRange(max(0, g.at-property.SampledFrom([]int{1, 1, 2, 5, 100}).Draw(e.T, "back")), len(g.tokens)-1).Draw(e.T, "n")
+	n := rapid.IntRange(max(0, g.at-rapid.SampledFrom([]int{1, 1, 2, 5, 100}).Draw(e.T, "back")), len(g.tokens)-1).Draw(e.T, "n")
 	key := g.key
-	if property.IntRange(0, 2).Draw(e.T, "another key") == 0 {
+	if rapid.IntRange(0, 2).Draw(e.T, "another key") == 0 {
 		key = draw(e, "key", proofKeys)
 	}
-	times := property.SampledFrom([]int{1, 1, 1, 7}).Draw(e.T, "times")
+	times := rapid.SampledFrom([]int{1, 1, 1, 7}).Draw(e.T, "times")
 	for range times {
 		e.send(e.anyPeer(), g, n, key, draw(e, "from", origins))
 		if n >= g.at {
@@ -761,7 +762,7 @@ func (e *env) spray() {
 	if allowed := e.refresh(g, n, key, home); !slices.Contains(allowed, moved) {
 		e.Skip("dead")
 	}
-	many := property.IntRange(2, 8).Draw(e.T, "many")
+	many := rapid.IntRange(2, 8).Draw(e.T, "many")
 	answers := make([]session.Tokens, many)
 	errs := make([]error, many)
 	nodes := make([]*peer, many)
@@ -791,7 +792,7 @@ func (e *env) race() {
 	proof := e.authenticate(who, p)
 	e.signedIn(who, proof, p)
 	g := who.sessions[len(who.sessions)-1].grant
-	action := property.SampledFrom([]string{"sign out", "everywhere", "lock", "password", "theft"}).Draw(e.T, "action")
+	action := rapid.SampledFrom([]string{"sign out", "everywhere", "lock", "password", "theft"}).Draw(e.T, "action")
 	if action == "theft" {
 		e.send(p, g, 0, g.key, home)
 	}
@@ -897,7 +898,7 @@ func (e *env) sessionOf(p *peer, cookie string) (string, error) {
 // rollBack undoes the last refreshes of a grant, as a failover to a lagging replica does.
 func (e *env) rollBack() {
 	g := e.anyGrant()
-	steps := property.IntRange(1, 2).Draw(e.T, "steps")
+	steps := rapid.IntRange(1, 2).Draw(e.T, "steps")
 	for range steps {
 		if a, _ := e.send(e.anyPeer(), g, g.at, g.key, home); a != moved {
 			return
@@ -917,8 +918,8 @@ func (e *env) rollBack() {
 			}
 		}
 	}
-	if property.Bool().Draw(e.T, "and then") {
-		e.send(e.anyPeer(), g, property.IntRange(g.at, g.at+steps).Draw(e.T, "n"), g.key, home)
+	if rapid.Bool().Draw(e.T, "and then") {
+		e.send(e.anyPeer(), g, rapid.IntRange(g.at, g.at+steps).Draw(e.T, "n"), g.key, home)
 	}
 }
 
@@ -944,7 +945,7 @@ func (e *env) verify(a *modelAccess, p *peer) durward.Code {
 // anyAccess returns an access token, mostly one that has not expired.
 func (e *env) anyAccess() *modelAccess {
 	all := e.tokens()
-	if alive := slices.DeleteFunc(slices.Clone(all), func(a *modelAccess) bool { return !e.now().Before(a.expires) }); len(alive) > 0 && property.IntRange(0, 9).Draw(e.T, "alive") > 0 {
+	if alive := slices.DeleteFunc(slices.Clone(all), func(a *modelAccess) bool { return !e.now().Before(a.expires) }); len(alive) > 0 && rapid.IntRange(0, 9).Draw(e.T, "alive") > 0 {
 		all = alive
 	}
 	return draw(e, "token", all)
@@ -984,8 +985,8 @@ func (e *env) revokeToken() {
 func (e *env) useCookie() {
 	cookies, of := e.cookies()
 	c := e.anyCookie(cookies, of)
-	s, p, use := of[c], e.anyPeer(), property.Bool().Draw(e.T, "use")
-	if property.Bool().Draw(e.T, "after a while") {
+	s, p, use := of[c], e.anyPeer(), rapid.Bool().Draw(e.T, "use")
+	if rapid.Bool().Draw(e.T, "after a while") {
 		e.pass(draw(e, "for", []time.Duration{30 * time.Second, time.Minute, 20 * time.Minute}))
 	}
 	may, mayNot := e.cookie(c, s)
@@ -1000,7 +1001,7 @@ func (e *env) useCookie() {
 	if use && c.replaced.IsZero() {
 		c.used = later(c.used, e.now())
 	}
-	if property.Bool().Draw(e.T, "token") && s.ends.Sub(e.now()) > 2*time.Second && principal.Expires.Sub(e.now()) > 2*time.Second {
+	if rapid.Bool().Draw(e.T, "token") && s.ends.Sub(e.now()) > 2*time.Second && principal.Expires.Sub(e.now()) > 2*time.Second {
 		t, err := p.Sessions.CookieToken(ctx, c.value)
 		e.must(err)
 		if t.Refresh != "" {
@@ -1016,7 +1017,7 @@ func (e *env) anyCookie(all []*modelCookie, of map[*modelCookie]*modelSession) *
 		may, _ := e.cookie(c, of[c])
 		return !may
 	})
-	if len(alive) > 0 && property.IntRange(0, 9).Draw(e.T, "alive") > 0 {
+	if len(alive) > 0 && rapid.IntRange(0, 9).Draw(e.T, "alive") > 0 {
 		all = alive
 	}
 	return draw(e, "cookie", all)
@@ -1107,7 +1108,7 @@ func (e *env) signOut() {
 	if user != s.who.id || id != s.id {
 		e.Fatalf("token of %s, session %s: got %s, %s", s.who.id, s.id, user, id)
 	}
-	everywhere := property.IntRange(0, 5).Draw(e.T, "everywhere") == 0
+	everywhere := rapid.IntRange(0, 5).Draw(e.T, "everywhere") == 0
 	e.must(p.Sessions.SignOut(ctx, user, id, everywhere, home))
 	if everywhere {
 		e.endAll(s.who, nil, p)
@@ -1136,12 +1137,12 @@ func (e *env) lockOrUnlock() {
 		who.locked = false
 		return
 	}
-	if property.IntRange(0, 2).Draw(e.T, "lock") > 0 {
+	if rapid.IntRange(0, 2).Draw(e.T, "lock") > 0 {
 		e.Skip("not now")
 	}
 	e.must(p.Sessions.LockUser(ctx, who.id, home))
 	who.locked = true
-	e.proofs = slices.DeleteFunc(e.proofs, func(j earlierProof) bool { return j.who == who && property.Bool().Draw(e.T, "forget") })
+	e.proofs = slices.DeleteFunc(e.proofs, func(j earlierProof) bool { return j.who == who && rapid.Bool().Draw(e.T, "forget") })
 	e.endAll(who, nil, p)
 }
 
@@ -1152,7 +1153,7 @@ func (e *env) changePassword() {
 	}
 	next := password(who.changes + 1)
 	var keep *modelSession
-	if property.Bool().Draw(e.T, "by the operator") {
+	if rapid.Bool().Draw(e.T, "by the operator") {
 		proof := e.authenticate(who, p)
 		e.must(p.Sessions.SetPassword(ctx, proof.User, next, home))
 	} else {

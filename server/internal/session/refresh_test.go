@@ -16,8 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/property"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/request"
@@ -654,21 +655,21 @@ func TestRefreshModel(t *testing.T) {
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
 		down, up := w.clock.Now(), w.clock.Now() // the last outage
-		property.Check(t, func(t *property.T) {
+		rapid.Check(t, func(t *rapid.T) {
 			grants := map[string]*model{}
 			users := []store.User{w.user(), w.user()}
-			pick := func(t *property.T) *model {
+			pick := func(t *rapid.T) *model {
 				keys := slices.Sorted(maps.Keys(grants))
 				if len(keys) == 0 {
 					t.Skip()
 				}
-				return grants[property.SampledFrom(keys).Draw(t, "grant")]
+				return grants[rapid.SampledFrom(keys).Draw(t, "grant")]
 			}
 			end := func(session string) {
 				grants[session].ended = true
 			}
 			// present sends token n of m and reports whether it was accepted.
-			present := func(t *property.T, m *model, n int, from request.Info) bool {
+			present := func(t *rapid.T, m *model, n int, from request.Info) bool {
 				now := w.clock.Now()
 				g := len(m.tokens) - 1
 				var want durward.Code = "no error"
@@ -728,10 +729,10 @@ func TestRefreshModel(t *testing.T) {
 				}
 				return true
 			}
-			froms := property.SampledFrom([]request.Info{home, home, home, cafe, homeFox, elsewhere})
-			t.Repeat(map[string]func(*property.T){
-				"sign in": func(t *property.T) {
-					u := property.SampledFrom(users).Draw(t, "user")
+			froms := rapid.SampledFrom([]request.Info{home, home, home, cafe, homeFox, elsewhere})
+			t.Repeat(map[string]func(*rapid.T){
+				"sign in": func(t *rapid.T) {
+					u := rapid.SampledFrom(users).Draw(t, "user")
 					tokens, err := w.SignIn(context.Background(), w.proof(u), nil, home)
 					if err != nil {
 						t.Fatal(err)
@@ -740,39 +741,39 @@ func TestRefreshModel(t *testing.T) {
 					grants[tokens.Session] = &model{user: u.ID, session: tokens.Session, tokens: []string{tokens.Refresh}, spent: map[int]time.Time{},
 						idleEnds: now.Add(7 * 24 * time.Hour), ends: now.Add(30 * 24 * time.Hour), network: home.Network(), agent: home.Browser()}
 				},
-				"refresh": func(t *property.T) {
+				"refresh": func(t *rapid.T) {
 					m := pick(t)
 					if m.held = min(m.held, len(m.tokens)-1); present(t, m, m.held, home) {
 						m.held = len(m.tokens) - 1
 					}
 				},
-				"lose the answer, then try again": func(t *property.T) {
+				"lose the answer, then try again": func(t *rapid.T) {
 					m := pick(t)
 					m.held = len(m.tokens) - 1
 					if !present(t, m, m.held, home) {
 						return
 					}
-					tries := property.IntRange(1, 5).Draw(t, "tries")
+					tries := rapid.IntRange(1, 5).Draw(t, "tries")
 					for range tries {
-						w.clock.Advance(time.Duration(property.IntRange(0, 5999).Draw(t, "ms")) * time.Millisecond)
+						w.clock.Advance(time.Duration(rapid.IntRange(0, 5999).Draw(t, "ms")) * time.Millisecond)
 						if !present(t, m, m.held, home) {
 							t.Fatal("a client that followed the protocol was signed out")
 						}
 					}
 					m.held = len(m.tokens) - 1
 				},
-				"replay": func(t *property.T) {
+				"replay": func(t *rapid.T) {
 					m := pick(t)
-					present(t, m, property.IntRange(0, len(m.tokens)-1).Draw(t, "n"), froms.Draw(t, "from"))
+					present(t, m, rapid.IntRange(0, len(m.tokens)-1).Draw(t, "n"), froms.Draw(t, "from"))
 				},
-				"seconds": func(t *property.T) {
-					w.clock.Advance(time.Duration(property.IntRange(0, 45_000).Draw(t, "ms")) * time.Millisecond)
+				"seconds": func(t *rapid.T) {
+					w.clock.Advance(time.Duration(rapid.IntRange(0, 45_000).Draw(t, "ms")) * time.Millisecond)
 				},
-				"days": func(t *property.T) {
-					w.clock.Advance(time.Duration(property.IntRange(1, 8*24).Draw(t, "hours")) * time.Hour)
+				"days": func(t *rapid.T) {
+					w.clock.Advance(time.Duration(rapid.IntRange(1, 8*24).Draw(t, "hours")) * time.Hour)
 				},
-				"lock and unlock": func(t *property.T) {
-					u := property.SampledFrom(users).Draw(t, "user")
+				"lock and unlock": func(t *rapid.T) {
+					u := rapid.SampledFrom(users).Draw(t, "user")
 					event := func() store.Event {
 						return store.Event{ID: store.NewID(), Kind: "lock", At: w.clock.Now(), UserID: u.ID}
 					}
@@ -786,14 +787,14 @@ func TestRefreshModel(t *testing.T) {
 						t.Fatal(err)
 					}
 				},
-				"sign out": func(t *property.T) {
+				"sign out": func(t *rapid.T) {
 					m := pick(t)
 					if _, err := w.db.EndSession(context.Background(), m.session, m.user, "signed out", w.clock.Now(), store.Event{ID: store.NewID(), Kind: "end", At: w.clock.Now()}, ""); err != nil {
 						t.Fatal(err)
 					}
 					end(m.session)
 				},
-				"restart": func(t *property.T) {
+				"restart": func(t *rapid.T) {
 					if err := w.db.Beat(context.Background(), w.clock.Now()); err != nil {
 						t.Fatal(err)
 					}
@@ -803,7 +804,7 @@ func TestRefreshModel(t *testing.T) {
 					if err := w.db.Close(); err != nil {
 						t.Fatal(err)
 					}
-					w.clock.Advance(time.Duration(property.IntRange(0, 120).Draw(t, "down")) * time.Second)
+					w.clock.Advance(time.Duration(rapid.IntRange(0, 120).Draw(t, "down")) * time.Second)
 					up = w.clock.Now()
 					if err := w.tryOpen(); err != nil {
 						t.Fatal(err)

@@ -29,9 +29,9 @@ import (
 )
 
 // TestMain limits the model test to 12 runs, since each of its transactions waits for the disk. The
-// flag -property.runs asks for more.
+// flag -rapid.checks asks for more.
 func TestMain(m *testing.M) {
-	if err := flag.Set("property.runs", "12"); err != nil {
+	if err := flag.Set("rapid.checks", "12"); err != nil {
 		panic(err)
 	}
 	flag.Parse()
