@@ -41,7 +41,7 @@ func TestPhrases(t *testing.T) {
 }
 
 // TestSentences diagnoses sentences in the words of many servers, without any other fact. It fails if
-// fewer than nine of ten name their cause first.
+// fewer than nine of ten name their cause first, or if one is certain that is not the closed message of a product.
 func TestSentences(t *testing.T) {
 	t.Parallel()
 	file, err := os.ReadFile("testdata/sentences.txt")
@@ -68,7 +68,8 @@ func TestSentences(t *testing.T) {
 		} else {
 			t.Logf("%s: %q gives\n%s", parts[0], parts[2], causesOf(r))
 		}
-		if r.Verdict == Certain && status != 407 && status != 429 && !strings.Contains(parts[2], "_") {
+		coded := len(r.Causes) > 0 && slices.ContainsFunc(r.Causes[0].Facts, func(f Fact) bool { return strings.HasPrefix(f.ID, "code:") })
+		if r.Verdict == Certain && status != 407 && status != 429 && !coded && !strings.Contains(parts[2], "_") {
 			t.Errorf("%q: words alone are certain:\n%s", parts[2], causesOf(r))
 		}
 	}
