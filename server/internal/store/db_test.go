@@ -1005,6 +1005,10 @@ func allMethods() []dbMethod {
 		methodOf("ClientByID", false, struct{ ID string }{"app"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
 			return errOf(db.ClientByID(ctx, a.ID))
 		}),
+		methodOf("ClientWithSecrets", false, struct{ ID string }{"app"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
+			_, _, err := db.ClientWithSecrets(ctx, a.ID)
+			return err
+		}),
 		methodOf("ClientSecrets", false, struct{ ID string }{"app"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
 			return errOf(db.ClientSecrets(ctx, a.ID))
 		}),
