@@ -80,9 +80,14 @@ func TestDoctorReadsDevTools(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 
-	dir := t.TempDir()
+	// Processes of Chromium may write to the profile after the browser has ended, so t.TempDir would fail now and then.
+	dir, err := os.MkdirTemp("", "devtools")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	browser := chromium.StartFor(t, dir, dir, remote.WebSocket, chromedp.Flag("remote-allow-origins", "*"))
-	if err := chromedp.Do(browser, chromedp.Navigate(s.URL+"/start")); err != nil {
+	if err = chromedp.Do(browser, chromedp.Navigate(s.URL+"/start")); err != nil {
 		t.Fatal(err)
 	}
 	port, err := os.ReadFile(filepath.Join(dir, "DevToolsActivePort"))

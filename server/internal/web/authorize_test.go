@@ -503,8 +503,8 @@ func TestIDTokenHint(t *testing.T) {
 		e.must(err)
 		return token
 	}
-	valid := hint(ada, origin, "", time.Minute)
-	withdrawn := hint(ada, origin, "RS256", time.Minute)
+	valid := hint(ada, origin+testPrefix, "", time.Minute)
+	withdrawn := hint(ada, origin+testPrefix, "RS256", time.Minute)
 	keys, err := e.node.DB.Keys(context.Background(), store.UseIDToken)
 	e.must(err)
 	_, err = e.node.Issuer.Retire(context.Background(), keys[0].ID, true, request.Info{Actor: store.Operator})
@@ -514,10 +514,10 @@ func TestIDTokenHint(t *testing.T) {
 		pairs                    []string
 	}{
 		{"own", valid, "code", "code", nil},
-		{"own, expired a year ago", hint(ada, origin, "", -365*24*time.Hour), "code", "code", nil},
-		{"own, by the key of ID tokens", hint(ada, origin, "RS256", time.Minute), "code", "code", nil},
-		{"another user's", hint(bea, origin, "", time.Minute), "/oauth/account", "account_selection_required", nil},
-		{"another user's, expired", hint(bea, origin, "", -time.Hour), "/oauth/account", "account_selection_required", nil},
+		{"own, expired a year ago", hint(ada, origin+testPrefix, "", -365*24*time.Hour), "code", "code", nil},
+		{"own, by the key of ID tokens", hint(ada, origin+testPrefix, "RS256", time.Minute), "code", "code", nil},
+		{"another user's", hint(bea, origin+testPrefix, "", time.Minute), "/oauth/account", "account_selection_required", nil},
+		{"another user's, expired", hint(bea, origin+testPrefix, "", -time.Hour), "/oauth/account", "account_selection_required", nil},
 		{"of another issuer", hint(ada, "https://other.example.com", "", time.Minute), "code", "login_required", nil},
 		{"damaged", valid[:len(valid)-6] + "AAAAAA", "code", "login_required", nil},
 		{"of a withdrawn key", withdrawn, "code", "login_required", nil},
@@ -534,7 +534,7 @@ func TestIDTokenHint(t *testing.T) {
 	}
 	// The user chooses another account, and signs in to the one that the client expects.
 	b := e.browser().as(e.user(ada), false, time.Minute)
-	p := b.authorize("id_token_hint", hint(bea, origin, "", time.Minute)).shows(ada)
+	p := b.authorize("id_token_hint", hint(bea, origin+testPrefix, "", time.Minute)).shows(ada)
 	p = b.walk(b.post(p.here(), "choice", "another").want(http.StatusSeeOther))
 	e.clock.Advance(time.Second)
 	p = b.walk(b.post(p.here(), "email", bea, "password", password).want(http.StatusOK)).shows(bea)
