@@ -17,8 +17,8 @@ import (
 	"github.com/durward-auth/durward/e2e/executable"
 )
 
-// maxDelay is the longest time for which a node may accept a revoked token: one second after the
-// response that confirmed the revocation, while the node can read the list of revocations.
+// A node accepts a revoked token at most maxDelay after the response that confirmed the revocation, while it can read
+// the list of revocations.
 const maxDelay = time.Second
 
 // clientGroup is a set of concurrent clients of all nodes. They sign in, call, refresh, repeat a

@@ -25,7 +25,7 @@ const (
 	atOnce        = 20 // requests
 )
 
-// application is a client of OAuth 2.0 that needs no consent, and a user who is signed in with a cookie.
+// application is a client of OAuth 2.0 that needs no consent, and a user with a session cookie.
 type application struct {
 	cl         *cluster
 	t          *testing.T
@@ -198,7 +198,7 @@ func (a *application) replays() int {
 }
 
 // TestApplicationThroughKills uses codes, stored authorization requests and refresh tokens many times at once at
-// two nodes, and kills a node meanwhile. Codes and requests give one success; no client loses what it was given.
+// two nodes, and kills a node meanwhile. Codes and requests give one success; no client loses tokens that it got.
 func TestApplicationThroughKills(t *testing.T) {
 	t.Parallel()
 	for _, w := range channels[:2] {

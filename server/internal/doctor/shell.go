@@ -48,12 +48,23 @@ var (
 	shellNameInBrace = regexp.MustCompile(`^(?:[!#](?:[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*])|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[-@*#?$!])`)
 )
 
+// skipBlanks goes behind blanks and continuations of lines.
+func (r *shellReader) skipBlanks() {
+	for {
+		switch {
+		case r.starts(shellBlanks):
+			r.at++
+		case r.has("\\\n"):
+			r.at += 2
+		default:
+			return
+		}
+	}
+}
+
 func (r *shellReader) command() (words []word, bad int) {
 	for {
-		for r.starts(shellBlanks) || r.has("\\\n") || len(words) == 0 && r.has("\n") {
-			if r.has("\\\n") {
-				r.at++
-			}
+		for r.skipBlanks(); len(words) == 0 && r.has("\n"); r.skipBlanks() {
 			r.at++
 		}
 		if r.at == len(r.text) || r.starts("\n#") {
@@ -67,12 +78,7 @@ func (r *shellReader) command() (words []word, bad int) {
 			if r.at += len(redirection); strings.HasSuffix(redirection, "<") && r.has("<") {
 				return nil, r.at // the text of a here document is not in the command
 			}
-			for r.starts(shellBlanks) || r.has("\\\n") {
-				if r.has("\\\n") {
-					r.at++
-				}
-				r.at++
-			}
+			r.skipBlanks()
 		}
 		begin := r.at
 		if r.at == len(r.text) || r.starts("\n") || r.starts(shellOperators) && !r.has("<(") && !r.has(">(") {
@@ -104,7 +110,10 @@ func (r *shellReader) word() (w word, bad int) {
 			}
 		case r.starts(shellBlanks + "\n" + shellOperators):
 			w.text = b.String()
-			return w, r.operatorAfterWord()
+			if r.has("(") { // bash refuses a parenthesis directly behind a word
+				return w, r.at
+			}
+			return w, -1
 		case r.has(`\`):
 			r.at = min(r.at+2, len(r.text))
 			if r.text[begin:r.at] != "\\\n" {
@@ -140,14 +149,6 @@ func (r *shellReader) word() (w word, bad int) {
 	}
 	w.text = b.String()
 	return w, -1
-}
-
-// operatorAfterWord reports a parenthesis directly behind a word, which bash refuses.
-func (r *shellReader) operatorAfterWord() (bad int) {
-	if r.starts("(") {
-		return r.at
-	}
-	return -1
 }
 
 // double reads text between quotation marks.

@@ -75,7 +75,7 @@ type vector struct {
 	series     map[string]*series // by the values with 0 octets between
 }
 
-// series is a counter, whose value is n, or a histogram.
+// series is a counter with the value n, or a histogram.
 type series struct {
 	labels []label
 	bounds []float64
@@ -86,7 +86,7 @@ type series struct {
 	buckets []uint64 // observations up to each bound that are above the one before
 }
 
-// with returns the series of the values, which are in the order of the names.
+// with returns the series of the values. They have the order of the names.
 func (v *vector) with(values ...string) *series {
 	key := strings.Join(values, "\x00")
 	v.mu.Lock()

@@ -241,8 +241,8 @@ func (m *Metrics) Sealed(at time.Time) {
 	}
 }
 
-// Growth returns how much the counters grew since the last growth that was stored. The caller
-// calls stored after it has stored the counts, which have neither a time nor a node. Calls must not overlap.
+// Growth returns how much the counters grew since the last growth that was stored. The counts have neither a time
+// nor a node. The caller stores them and then calls stored. Calls must not overlap.
 func (m *Metrics) Growth() (counts []store.Count, stored func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -99,7 +99,8 @@ func pauses() (samples []sample) {
 // ticks is the number of clock ticks in a second in the files of Linux: USER_HZ, 100 on every architecture of Go.
 const ticks = 100
 
-// processStat returns the fields of /proc/self/stat from the process state on, which is 0; proc(5) counts it as 3.
+// processStat returns the fields of /proc/self/stat without the first two. So field 0 is the process state; proc(5)
+// counts it as 3.
 func processStat() (fields []float64, ok bool) {
 	text, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
