@@ -120,7 +120,7 @@ func (b *tab) become(kind string) (ids *strings.Replacer) {
 		refusal := b.script(`document.querySelector("tbody th a").href.split("/").pop()`)
 		b.visit("/console/signing-keys")
 		key := b.script(`document.querySelector("tbody code").textContent`)
-		b.post("/api/admin/clients", map[string]any{"name": "Reports", "redirect_uris": []string{"https://reports.example.com/callback"}, "scopes": []string{"openid", "email"}})
+		b.post("/api/admin/clients", map[string]any{"name": "Reports", "redirect_uris": []string{"https://reports.example.com/callback"}, "scopes": []string{"openid", "email"}, "id_token_alg": "RS256"})
 		return strings.NewReplacer("{user}", user, "{refusal}", refusal, "{key}", key, "{client}", "reports")
 	}
 	return strings.NewReplacer()

@@ -385,8 +385,7 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 
 // disputed reports whether the deciding fact does not close the case. A code alone does not: servers use one code
 // for several reasons. It closes the case if another fact, or the words, speak for the same cause, and the server
-// itself names no alternative. A computed fact
-// closes it unless the server names a cause of another kind.
+// itself names no alternative. A computed fact closes it unless the server names a cause of another kind.
 func (d *diagnosis) disputed(ranked []*score) bool {
 	first := ranked[0]
 	if first.coded && (!first.seconded || d.has("alternatives-told")) {

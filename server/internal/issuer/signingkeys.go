@@ -192,7 +192,7 @@ func (i *Issuer) Rotate(ctx context.Context, use string, now bool, by request.In
 		return &durward.Refusal{
 			Code:   durward.InvalidRequest,
 			Detail: "There is no key for ID tokens yet.",
-			Hint:   "The first ID token of a client with id_token_alg RS256 makes it.",
+			Hint:   "It is made for the first client with id_token_alg RS256.",
 		}
 	}
 	if _, err := i.addSpare(ctx, use, by); err != nil {
