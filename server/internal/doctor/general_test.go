@@ -51,7 +51,8 @@ func TestGeneral(t *testing.T) {
 	}
 }
 
-// generalCase reads a line: causes|request line|fields|status|fields of the response|body.
+// generalCase reads a line: causes|request line|fields|status|fields of the response|body. The sign ⏎ ends a line of the
+// body. Without a status there is no response, and the body is a log.
 func generalCase(t *testing.T, line string) (c *Case, causes []string) {
 	t.Helper()
 	p := strings.SplitN(line, "|", 6)
@@ -64,7 +65,12 @@ func generalCase(t *testing.T, line string) (c *Case, causes []string) {
 		}
 		return strings.ReplaceAll(list, "; ", "\n") + "\n"
 	}
-	c, err := Read(strings.NewReader(p[1]+" HTTP/1.1\n"+fields(p[2])+"\nHTTP/1.1 "+p[3]+"\n"+fields(p[4])+"\n"+p[5]+"\n"), Options{})
+	response := ""
+	if p[3] != "" {
+		response = "HTTP/1.1 " + p[3] + "\n" + fields(p[4]) + "\n"
+	}
+	body := strings.ReplaceAll(p[5], "⏎", "\n")
+	c, err := Read(strings.NewReader(p[1]+" HTTP/1.1\n"+fields(p[2])+"\n"+response+body+"\n"), Options{})
 	if err != nil {
 		t.Fatalf("%q: %v", line, err)
 	}
