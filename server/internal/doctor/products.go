@@ -20,7 +20,7 @@ var productFiles embed.FS
 type product struct {
 	Name string
 	// Source holds where its codes and signs stand: the repository and files of its source, or the address of its
-	// documentation. testdata/products.txt has a refusal of each product with a source.
+	// documentation. testdata/products/ has a refusal of each product with a source.
 	Source []string
 	// Unmistakable: no other product has these codes, so they count without a sign of the product.
 	Unmistakable bool
