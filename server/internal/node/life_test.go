@@ -425,11 +425,18 @@ func (e *env) retire() {
 
 // Crashes.
 
+// mostDropped bounds the crashed nodes that still hold their connections: the server has 300 for all tests.
+const mostDropped = 2
+
 // drop stops using a node without closing it, as after a crash.
 func (e *env) drop(p *peer) {
 	e.Logf("%s: node %s crashes", e.now().Format(time.StampMilli), p.name)
 	e.dropped = append(e.dropped, p.Node)
 	p.Node = nil
+	if len(e.dropped) > mostDropped {
+		_ = e.dropped[0].Close()
+		e.dropped = e.dropped[1:]
+	}
 }
 
 func (e *env) crash() {
