@@ -30,6 +30,7 @@ type evidence struct {
 	words       []passage // of the server, the log and the user
 	codes       []codeToken
 	products    []*product
+	reported    map[string]bool // codes that products know
 	masker      *Masker
 }
 
@@ -42,7 +43,7 @@ const (
 // gather reads and computes all facts of a case.
 func gather(c *Case, now time.Time) *evidence {
 	e := &evidence{
-		c: c, now: now, seen: map[string]bool{},
+		c: c, now: now, seen: map[string]bool{}, reported: map[string]bool{},
 		request: new(Request), response: new(Response), target: new(url.URL), masker: c.Masker(),
 	}
 	if x := c.Refusal(); x != nil {

@@ -217,12 +217,17 @@ func special(found []spoken) (most int) {
 	return most
 }
 
-// topics returns the topics that a text names.
+// topics returns the topics that a text names. Pairs of words count where the patterns know nothing more special.
 func (w passage) topics() []spoken {
-	if found := find(w.words); len(found) > 0 || w.by != byServer {
+	found := find(w.words)
+	if w.by != byServer || special(found) > saysVague {
 		return found
 	}
-	return lexis().pairsIn(w.words)
+	pairs := lexis().pairsIn(w.words)
+	if len(found) == 0 || special(pairs) == saysSpecial {
+		return append(found, pairs...)
+	}
+	return found
 }
 
 // reason returns the topic that a text gives as the reason for the rest: a general statement comes first, the
@@ -278,6 +283,9 @@ func match(items []phraseItem, words []string, at int) int {
 // saidFacts adds a fact for each row of the lexicon that the server, the log or the input says.
 func (e *evidence) saidFacts() {
 	for _, w := range e.words {
+		if e.reported[w.text] {
+			continue // the name of a code says the same as the code
+		}
 		all := w.topics()
 		if reason := w.reason(); reason != "" && w.by != byPerson {
 			e.add("reason:"+reason, Said, w.at, "given as the reason: %s", e.quote(w.text))

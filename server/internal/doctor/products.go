@@ -307,6 +307,9 @@ func (e *evidence) codeFacts() {
 				if key == c.name+"=*" {
 					report(entry, c.at, c.name)
 				} else {
+					if !strings.Contains(c.value, " ") && entry.points >= strong && entry.cause != "no-credentials" {
+						e.reported[c.value] = true
+					}
 					report(entry, c.at, c.value)
 				}
 			}

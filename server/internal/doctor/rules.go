@@ -275,6 +275,7 @@ var rules = []rule{
 	{"expired", "mark-past", weak, "mark"},
 	{"expired", "mark:expired", strong, "mark"},
 	{"expired", "jwt-sent error-invalid_token !exp-ahead", weak, "usual"},
+	{"expired", "jwt-sent said:bad-token !exp-ahead", weak, "usual"},
 	{"expired", "bearer-sent error-invalid_token !exp-ahead", weak, "usual"},
 	{"expired", "jwt-sent status-401 bare-challenge !exp-ahead", base, "usual"},
 	{"expired", "jwt-sent status-401 no-challenge !exp-ahead", base, "usual"},
@@ -334,6 +335,7 @@ var rules = []rule{
 
 	{"bad-signature", "jwt-sent said:bad-signature", strong + base, "words"},
 	{"bad-signature", "jwt-sent error-invalid_token", base, "usual"},
+	{"bad-signature", "jwt-sent said:bad-token", weak, "usual"},
 	{"bad-signature", "none-sent", impossible, "sent"},
 
 	{"wrong-algorithm", "alg-none", strong + weak, "alg"},
@@ -616,9 +618,18 @@ var rules = []rule{
 	{"app-password-needed", "said:method-retired password-sent", -weak, "retired"},
 
 	// Of two things that are said, the one that says more.
+	{"ambiguous-credentials", "said:account-locked", contradicts, "less"},
+	{"outage-as-refusal", "said:account-locked", contradicts, "less"},
+	{"network-not-allowed", "said:account-locked", -weak, "less"},
+	{"session-ended", "said:second-factor-owed", -weak, "less"},
+	{"account-not-active", "said:second-factor-owed", -weak, "less"},
+	{"app-password-needed", "said:second-factor-owed !said:app-password-needed", contradicts, "less"},
+	{"session-ended", "said:cross-site-refused", -weak, "less"},
+	{"wrong-status", "refusal-in-500 said-special", -weak, "less"},
 	{"expired", "said:account-not-active", -weak, "less"},
 	{"edge-refused", "said:organisation-rule", -weak, "less"},
 	{"revoked", "said:refresh-refused", -weak, "less"},
+	{"refresh-refused", "reason:session-ended", -weak, "less"},
 	{"method-retired", "status-410 said:expired", -weak, "less"},
 
 	// Statuses that few causes have.
