@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -142,6 +143,7 @@ func (e *evidence) challengeFacts() {
 	}
 	hasError := false
 	for _, c := range e.challenges {
+		e.claimsWanted(c)
 		if code := c.errorCode(); code != "" {
 			hasError = true
 			e.add("error-"+code, Coded, "WWW-Authenticate error", "error is %s (RFC 6750 s3.1, RFC 9449 s7.1)", e.quote(code))
@@ -160,7 +162,7 @@ func (e *evidence) challengeFacts() {
 	}
 	for _, code := range e.codes { // an OAuth error in the body (RFC 6749 s5.2)
 		standard := slices.Contains(oauthErrors, strings.ToLower(code.value))
-		if code.alone && strings.HasPrefix(code.at, "body") && (code.name == "error" || standard) || code.name == "text" && standard {
+		if code.alone && (strings.HasPrefix(code.at, "body") || code.at == "Location" || code.at == "address") && (code.name == "error" || standard) || code.name == "text" && standard {
 			e.add("error-"+strings.ToLower(code.value), Coded, code.at, "error is %s", e.quote(code.value))
 			if standard {
 				hasError = true
@@ -196,6 +198,41 @@ func (e *evidence) challengeFacts() {
 	}
 	if auth := e.sent(secretInAuthorization, secretInProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm") {
 		e.windowsFacts(auth)
+	}
+}
+
+// claimsWanted adds facts about the claims that a challenge of Microsoft asks for: a strong sign-in, or a token that is
+// newer than an event such as a changed password.
+func (e *evidence) claimsWanted(c challenge) {
+	text, _ := c.Param("claims")
+	if code := c.errorCode(); code != "insufficient_claims" && text == "" {
+		return
+	}
+	e.add("claims-wanted", Coded, e.challengeField(), "the challenge asks for a token with other claims")
+	octets, err := base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(text))
+	if err != nil {
+		octets = []byte(text)
+	}
+	var wanted struct {
+		Access map[string]json.RawMessage `json:"access_token"`
+		ID     map[string]json.RawMessage `json:"id_token"`
+	}
+	if json.Unmarshal(octets, &wanted) != nil {
+		return
+	}
+	for _, claims := range []map[string]json.RawMessage{wanted.Access, wanted.ID} {
+		for name := range claims {
+			switch name {
+			case "acrs", "acr", "amr", "auth_time":
+				e.add("claims-strength", Computed, e.challengeField(), "the claims that are wanted have %s: a stronger sign-in", e.quote(name))
+			case "nbf":
+				e.add("claims-newer", Computed, e.challengeField(), "the claims that are wanted have nbf: a token that is newer than an event")
+			case "xms_rp_ipaddr", "xms_caeerror":
+				e.add("claims-address", Computed, e.challengeField(), "the claims that are wanted have %s", e.quote(name))
+			case "deviceid", "device_id", "polids":
+				e.add("claims-device", Computed, e.challengeField(), "the claims that are wanted have %s: a policy", e.quote(name))
+			}
+		}
 	}
 }
 

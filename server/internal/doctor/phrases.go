@@ -286,6 +286,9 @@ func (e *evidence) saidFacts() {
 		if e.reported[w.text] {
 			continue // the name of a code says the same as the code
 		}
+		if w.by == byServer && e.hollow(w.text) {
+			continue
+		}
 		all := w.topics()
 		if reason := w.reason(); reason != "" && w.by != byPerson {
 			e.add("reason:"+reason, Said, w.at, "given as the reason: %s", e.quote(w.text))
@@ -311,6 +314,12 @@ func (e *evidence) saidFacts() {
 			}
 		}
 	}
+}
+
+// hollow reports whether a text of a recognised product stands for every cause.
+func (e *evidence) hollow(text string) bool {
+	text = strings.TrimRight(strings.ToLower(strings.TrimSpace(text)), ".!")
+	return slices.ContainsFunc(e.products, func(p *product) bool { return slices.Contains(p.Hollow, text) })
 }
 
 // addressV4 finds addresses, which count as the word "ip".

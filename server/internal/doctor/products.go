@@ -29,6 +29,7 @@ type product struct {
 	Suggests     map[string][]string // cause → codes that it usually has
 	Hints        map[string][]string // cause → codes that it may have
 	Quirks       []string            // habits, such as "permission-as-401"
+	Hollow       []string            // its texts that stand for every cause: their words say nothing; in lower case
 	Pages        []string            // words of its own error page, which is the same for every cause; in lower case
 	Secrets      []secretShapeOf
 	Users        []cutUser // user names that a shell shortens
@@ -43,7 +44,7 @@ type sign struct {
 	Cookie   string // the beginning of a cookie's name
 	Realm    string // a part of a challenge's realm
 	Scheme   string // a scheme that is offered
-	Body     string // a part of the body
+	Body     string // a part of the body or of a log
 	Code     string // a code of the response, "member=value"
 	Contains string
 	Weak     bool
@@ -185,6 +186,9 @@ func hostIs(host, name string) bool {
 // recognise finds the products by their signs in the case.
 func (e *evidence) recognise() {
 	body := strings.ToLower(string(e.response.Body[:min(len(e.response.Body), 16<<10)]))
+	for _, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		body += "\n" + strings.ToLower(line[:min(len(line), maxSaid)])
+	}
 	for _, p := range known().products {
 		points, why := 0, ""
 		for _, s := range p.Signs {

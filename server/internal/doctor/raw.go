@@ -475,6 +475,9 @@ func (x *exchanges) finish() {
 			x.address()
 			if wasBody && body != "" && !x.notesInBody {
 				own, rest := splitBody(body)
+				if len(rest) == 0 && !strings.HasPrefix(own, "#") && logLine(firstLine(own)) {
+					own, rest = "", strings.Split(own, "\n") // a log below a request without a body
+				}
 				x.request.Body = []byte(own)
 				x.log = append(x.log, rest...)
 			}
@@ -686,7 +689,7 @@ func firstLine(text string) string {
 	return first
 }
 
-var logStart = regexp.MustCompile(`^\s*(\[?[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}|[0-9]{1,3}(\.[0-9]{1,3}){3} - |[A-Z][a-z]{2} +[0-9]{1,2} [0-9]{2}:|` +
+var logStart = regexp.MustCompile(`^\s*(\[?[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}|[0-9]{2}:[0-9]{2}:[0-9]{2}[,. ]|[0-9]{1,3}(\.[0-9]{1,3}){3} - |[A-Z][a-z]{2} +[0-9]{1,2} [0-9]{2}:|` +
 	`\[?(DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b|(time|level|ts|msg)=|location +\S+ *\{|server *\{|<(VirtualHost|Location|Directory)\b|#)`)
 
 // logLine reports whether a line looks like one of a log or a configuration.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -201,6 +202,12 @@ func (e *evidence) readWords() {
 			}
 		}
 	}
+	if to := r.Header.Get("Location"); r.Status >= 300 && r.Status < 400 && to != "" {
+		e.addressError(to, "Location")
+	}
+	if u := e.request.URL; u != "" {
+		e.addressError(u, "address")
+	}
 	e.readBody(r.Body, "body", byServer)
 	if x := e.c.Refusal(); x != nil && x.Error != "" {
 		e.say("output of the client", x.Error, byLog)
@@ -214,6 +221,25 @@ func (e *evidence) readWords() {
 		}
 		e.say(at, line, byLog)
 		e.embedded(line, at)
+	}
+}
+
+// addressError reads the error that an authorization server returns in the query or the fragment of the address of a
+// client (RFC 6749 s4.1.2.1 and s4.2.2.1).
+func (e *evidence) addressError(address, at string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return
+	}
+	for _, query := range []string{u.RawQuery, u.EscapedFragment()} {
+		q, err := url.ParseQuery(query)
+		if code := q.Get("error"); err == nil && code != "" && len(code) <= 100 {
+			e.add("error-in-address", Computed, at, "the address carries the error %s", e.quote(code))
+			e.code("error", code, at, true)
+			if text := q.Get("error_description"); text != "" {
+				e.leaf("error_description", text, at, byServer)
+			}
+		}
 	}
 }
 
@@ -275,7 +301,7 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 
 // logBegin matches the beginning of a line of a log, of the output of a client or of a program.
 var logBegin = regexp.MustCompile(`^(?:\d{4}[-/]\d\d[-/]\d\d|\[?[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d|(?:\w+\.)*\w+(?:Error|Exception)\b|\w+\s*=\s*[\[{"']|` +
-	`Traceback|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) |\w+ \d{3} with |level=|time=|ts=|AH\d{5}|curl: |user "|client: |TLS: |\[(?:error|warn|info|notice)|(?:ERROR|WARN|INFO|DEBUG)\b)`)
+	`Traceback|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) |\d\d:\d\d:\d\d[,. ]|\w+ \d{3} with |level=|time=|ts=|AH\d{5}|curl: |user "|client: |TLS: |\[(?:error|warn|info|notice)|(?:ERROR|WARN|INFO|DEBUG)\b)`)
 
 // readJSON walks a JSON value.
 func (e *evidence) readJSON(value any, name, at string, by speaker, depth int, budget *int) {

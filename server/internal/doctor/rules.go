@@ -117,6 +117,8 @@ var rules = []rule{
 	{"wrong-scheme", "none-names-key", weak, "field"},
 	{"required-field-missing", "said:required-field-missing said:clock-wrong", weak, "words"},
 	{"required-field-missing", "error-invalid_request !product-code", weak, "error"},
+	{"required-field-missing", "token-address error-invalid_request said:none", strong + weak, "error"},
+	{"no-credentials", "token-address error-invalid_request", contradicts, "token"},
 
 	{"proxy-credentials-missing", "status-407 !proxy-authorization-sent !offers-windows-only", decides, "407"},
 	{"proxy-credentials-missing", "status-407 !proxy-authorization-sent", strong, "407"},
@@ -369,6 +371,7 @@ var rules = []rule{
 	{"refresh-refused", "error-invalid_grant !grant-password !product-code !said-special", strong, "error"},
 	{"refresh-refused", "error-invalid_grant !grant-password !product-code said:expired", strong + weak + base, "error"},
 	{"refresh-refused", "error-invalid_grant !grant-password !product-code said:revoked", strong + weak + base, "error"},
+	{"refresh-refused", "error-invalid_grant may:refresh-refused", strong + weak + base, "error"},
 	{"refresh-refused", "error-invalid_grant !grant-password", base, "error"},
 
 	// The proof.
@@ -555,6 +558,21 @@ var rules = []rule{
 	{"server-store-mangled", "basic-sent scheme-offered", base, "base"},
 	{"server-misconfigured", "status-500", weak, "5xx"},
 	{"server-misconfigured", "log:server-misconfigured", strong + base, "log"},
+
+	// The claims that a challenge of Microsoft asks for.
+	{"second-factor-owed", "claims-strength", decides, "claims"},
+	{"revoked", "claims-newer !claims-address", decides, "claims"},
+	{"session-ended", "claims-newer", strong, "claims"},
+	{"organisation-rule", "claims-address", strong + weak, "claims"},
+	{"network-not-allowed", "claims-address", strong, "claims"},
+	{"organisation-rule", "claims-device", strong + weak, "claims"},
+	{"second-factor-owed", "claims-wanted", strong, "claims"},
+	{"organisation-rule", "claims-wanted", strong, "claims"},
+	{"revoked", "claims-wanted", weak, "claims"},
+	{"session-ended", "claims-wanted", base, "claims"},
+	{"wrong-secret", "claims-wanted", contradicts, "special"},
+	{"expired", "claims-wanted", contradicts, "special"},
+	{"no-credentials", "error-in-address", contradicts, "context"},
 
 	// What was sent against what was said, offered or accepted before.
 	{"ambiguous-credentials", "two-in-one-field", decides, "two"},
