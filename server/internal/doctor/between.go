@@ -112,6 +112,7 @@ func (e *evidence) betweenFacts() {
 	for _, w := range e.words {
 		e.relateWords(w, auth)
 	}
+	e.lineFacts()
 }
 
 // relateWords compares one text with what was sent.

@@ -407,7 +407,7 @@ func (e *evidence) unsent(signIn bool) {
 	if e.response.Status == 407 && e.seen["proxy-authorization-sent"] {
 		return // the credentials that the refusal is about
 	}
-	if r.Header.Has("X-Amz-Date") || r.Header.Has("DPoP") || signedAddress(e.target) {
+	if r.Header.Has("X-Amz-Date") || r.Header.Has("DPoP") || signedAddress(e.target) || bytes.Contains(r.Body, []byte("UsernameToken")) {
 		return
 	}
 	if refusal := e.c.Refusal(); refusal != nil && refusal.Probe == ProbeAnonymous {
@@ -419,7 +419,7 @@ func (e *evidence) unsent(signIn bool) {
 // signedAddress reports whether an address has a signature.
 func signedAddress(u *url.URL) bool {
 	for name := range u.Query() {
-		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "hmac" || l == "hash" {
+		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "hmac" || l == "hash" || l == "md5" && u.Query().Has("expires") {
 			return true
 		}
 	}

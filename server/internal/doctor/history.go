@@ -105,9 +105,27 @@ func (e *evidence) responseFacts() {
 		e.add("front-nginx", Computed, "body", "the page is nginx's own")
 		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
 	}
+	if own := strings.TrimSpace(body); r.Status == 401 && (own == "" || own == "401 unauthorized" || own == "unauthorized") && e.frontRealm() {
+		e.add("front-page", Computed, "response", "the response is the front end's own, not the application's")
+	}
 	if e.seen["body-html"] && strings.Contains(body, "this server could not verify that you") {
 		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
 	}
+}
+
+// frontRealm reports whether the challenge is one that a front end sends by itself: its default realm, or no sign of a server
+// behind it.
+func (e *evidence) frontRealm() bool {
+	if e.response.Header.Has("Via") {
+		return false
+	}
+	for _, c := range e.challenges {
+		switch realm, _ := c.Param("realm"); strings.ToLower(realm) {
+		case "traefik", "authelia", "authentik", "restricted", "caddy":
+			return true
+		}
+	}
+	return e.seen["front-caddy"] && e.seen["challenged"]
 }
 
 var signInPage = regexp.MustCompile(`(?i)log-?in|sign[-_ ]?in|/sso|/auth|oauth2/start|/saml|cas/`)

@@ -308,6 +308,9 @@ func (e *evidence) codeFacts() {
 		for _, key := range []string{c.name + "=" + strings.ToLower(c.value), strings.ToLower(c.value), c.name + "=*"} {
 			entries := known().codes[key]
 			for _, entry := range e.meant(entries, key) {
+				if c.log && entry.points == 8 {
+					e.add("log-code", Coded, c.at, "%s of %s", e.quote(c.value), entry.of.Name)
+				}
 				if key == c.name+"=*" {
 					report(entry, c.at, c.name)
 				} else {

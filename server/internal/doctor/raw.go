@@ -477,9 +477,15 @@ func (x *exchanges) finish() {
 				own, rest := splitBody(body)
 				if len(rest) == 0 && !strings.HasPrefix(own, "#") && logLine(firstLine(own)) {
 					own, rest = "", strings.Split(own, "\n") // a log below a request without a body
+				} else if method := strings.ToUpper(x.request.Method); !bodyStart(own) && (method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "CONNECT" || method == "PROPFIND") {
+					own, rest = "", strings.Split(body, "\n") // such a request has no content: lines of a log or of the client follow
 				}
 				x.request.Body = []byte(own)
-				x.log = append(x.log, rest...)
+				for _, l := range rest {
+					if strings.TrimSpace(l) != "" {
+						x.log = append(x.log, l)
+					}
+				}
 			}
 		}
 		return
@@ -674,6 +680,16 @@ func splitBody(text string) (body string, log []string) {
 	default:
 		if i := strings.Index(text, "\n\n"); i >= 0 && logLine(firstLine(strings.TrimLeft(text[i:], "\n"))) {
 			end = i
+		}
+		for i := strings.IndexByte(text, '\n'); i >= 0 && i < end; { // a log right below a body of one line or a few
+			next := strings.IndexByte(text[i+1:], '\n')
+			if first := firstLine(text[i+1:]); logBegin.MatchString(first) {
+				end = i
+			}
+			if next < 0 {
+				break
+			}
+			i += 1 + next
 		}
 	}
 	for l := range strings.SplitSeq(text[end:], "\n") {

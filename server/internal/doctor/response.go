@@ -38,6 +38,7 @@ type codeToken struct {
 	value string
 	at    string
 	alone bool // the member holds nothing but codes, or value is one by its form
+	log   bool // it stands in a log
 }
 
 // is compares the token with "member=value" or a value, in lower case.
@@ -83,7 +84,7 @@ func (e *evidence) say(at, text string, by speaker) {
 
 func (e *evidence) code(name, value, at string, alone bool) {
 	if len(e.codes) < maxCodes && value != "" && len(value) <= 200 {
-		e.codes = append(e.codes, codeToken{strings.ToLower(name), value, at, alone})
+		e.codes = append(e.codes, codeToken{strings.ToLower(name), value, at, alone, strings.HasPrefix(at, "log line") || at == belowResponse})
 	}
 }
 
@@ -252,6 +253,9 @@ func ordinaryReason(status int, reason string) bool {
 	return status < 400
 }
 
+// belowResponse is the place of lines of a log that stand where the body of a response would.
+const belowResponse = "line below the response"
+
 // readBody collects the texts and codes of a body: JSON, XML, HTML or text.
 func (e *evidence) readBody(body []byte, at string, by speaker) {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body[:min(len(body), maxBody)], []byte("\xef\xbb\xbf")))
@@ -290,8 +294,8 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 	}
 	if by == byServer && logBegin.Match(body) { // lines below a response without a body
 		for line := range strings.Lines(string(body)) {
-			e.say("line below the response", line, byLog)
-			e.embedded(line, "line below the response")
+			e.say(belowResponse, line, byLog)
+			e.embedded(line, belowResponse)
 		}
 		return
 	}
@@ -300,7 +304,7 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 }
 
 // logBegin matches the beginning of a line of a log, of the output of a client or of a program.
-var logBegin = regexp.MustCompile(`^(?:\d{4}[-/]\d\d[-/]\d\d|\[?[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d|(?:\w+\.)*\w+(?:Error|Exception)\b|\w+\s*=\s*[\[{"']|` +
+var logBegin = regexp.MustCompile(`^(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[./]\d\d[./]\d{4} |\[?[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d|(?:\w+\.)*\w+(?:Error|Exception)\b|\w+\s*=\s*[\[{"']|` +
 	`Traceback|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) |\d\d:\d\d:\d\d[,. ]|\w+ \d{3} with |level=|time=|ts=|AH\d{5}|curl: |user "|client: |TLS: |\[(?:error|warn|info|notice)|(?:ERROR|WARN|INFO|DEBUG)\b)`)
 
 // readJSON walks a JSON value.

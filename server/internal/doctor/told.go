@@ -1,0 +1,75 @@
+package doctor
+
+import (
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Forms of lines that programs, configurations and front ends write, whatever the product.
+var (
+	fieldDropped    = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
+	variableLacking = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
+	lackingWords    = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
+	cutHash         = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
+	expandingPlace  = regexp.MustCompile(`(?i)compose|labels|environment|traefik\.http|basicauth\.users|\.env\b|\bENV\b|\bexport\b|echo "`)
+	redirectTold    = regexp.MustCompile(`(?i)HTTP/[\d.]+"? ?30[12378]\b|\bIssue another request to this URL|\[following\]|\bredirect(?:ed|ing|s)?\b.{0,20}\b(?:to|from)\b|\b30[12378] (?:Moved|Found|Temporary|Permanent|See Other)|^\s*<?\s*Location: `)
+	credentialsTold = regexp.MustCompile(`(?i)authorization|\bbearer\b|\bauth=|(?:^|\s)(?:-u|--user)\s|\btoken\b|credential`)
+	withoutCookies  = regexp.MustCompile(`(?i)credentials['"]?\s*:\s*['"](?:omit|same-origin)|withCredentials\b.{0,16}\b(?:false|not|missing|unset)|(?:without|no|missing)\s+(?:credentials: ?|withCredentials)|credentials: ?['"]include['"]?.{0,12}\b(?:missing|absent|not set|forgotten)`)
+	stateRefused    = regexp.MustCompile(`(?i)\bstate\b.{0,40}\b(?:mismatch\w*|missing|not found|invalid|unknown|restor\w+|does(?:n't| not) match|cookie|verif\w+|expired|validat\w+)|\b(?:mismatch\w*|missing|invalid|unknown|restore|no|verify|validate|unable|match)\b.{0,24}\bstate\b`)
+	securityCreated = regexp.MustCompile(`<(?:\w+:)?Created[^>]*>\s*([^<]+?)\s*<`)
+	tlsAlert        = regexp.MustCompile(`(?i)\balert\b|\bhandshake\b|SSL routines|\btls:|x509|SSLError|SSL_read|certificate verif|ssl_client_verify`)
+)
+
+// maxClock is the difference of clocks that devices with WS-Security take: most of them a few seconds, some five minutes.
+const maxClock = 4 * time.Minute
+
+// lineFacts adds facts about lines of a log, of a client or of a configuration that stand beside the exchange.
+func (e *evidence) lineFacts() {
+	told, withField := false, false
+	for _, w := range e.words {
+		if w.by == byPerson {
+			continue
+		}
+		if w.by == byLog {
+			e.lineFact(w)
+			told = told || redirectTold.MatchString(w.text)
+			withField = withField || credentialsTold.MatchString(w.text) && !strings.HasPrefix(w.text, "{")
+		}
+		if variableLacking.MatchString(w.text) && lackingWords.MatchString(w.text) {
+			e.add("environment-lacks", Computed, w.at, "the application did not find the variable that holds the credentials: %s", e.quote(w.text))
+		}
+		if e.seen["callback-address"] && stateRefused.MatchString(w.text) {
+			e.add("state-refused", Computed, w.at, "the state of the sign-in was not found again: it is kept in a cookie")
+		}
+	}
+	if told {
+		e.add("redirect-told", Computed, "log", "the client's output tells of a redirect before this request")
+		if withField {
+			e.add("redirect-told-with-field", Computed, "log", "the client's output tells of a redirect, and of credentials that it had")
+		}
+	}
+	if body := string(e.request.Body); strings.Contains(body, "UsernameToken") && !e.at.IsZero() {
+		for _, m := range securityCreated.FindAllStringSubmatch(body, 4) {
+			if t := parseHTTPDate(m[1]); !t.IsZero() {
+				if d := t.Sub(e.at); d > maxClock || d < -maxClock {
+					e.add("signing-time-off", Computed, "Created", "Created is %s, Date is %s: %s apart", showTime(t), showTime(e.at), showDuration(d))
+				}
+			}
+		}
+	}
+}
+
+func (e *evidence) lineFact(w passage) {
+	switch {
+	case fieldDropped.MatchString(w.text):
+		e.add("configuration-drops", Computed, w.at, "the configuration drops Authorization: %s", e.quote(w.text))
+	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text):
+		e.add("configuration-expands", Computed, w.at, "a hash with single dollar signs stands where they are expanded: write each of them twice")
+	case withoutCookies.MatchString(w.text):
+		e.add("page-without-cookies", Computed, w.at, "the page asks without cookies: %s", e.quote(w.text))
+	}
+	if tlsAlert.MatchString(w.text) {
+		e.add("tls-told", Computed, w.at, "the line tells of TLS: %s", e.quote(w.text))
+	}
+}
