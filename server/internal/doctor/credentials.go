@@ -302,7 +302,7 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 }
 
 // signInPath matches addresses that take credentials in the body.
-var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|log-?in|logon|sign-?in|authn|auth|authenticate|sessions?|connect|grant|verify|password|refresh)([/._?-]|$)`)
+var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|log[-_]?in|logon|sign[-_]?in|authn|auth|authenticate|authentication|sessions?|connect|grant|verify|password|refresh|ticket|security_check)([/._?-]|$)`)
 
 // requestFacts adds the facts that stand in the request alone.
 func (e *evidence) requestFacts() {
@@ -412,6 +412,9 @@ func (e *evidence) unsent(signIn bool) {
 	}
 	if refusal := e.c.Refusal(); refusal != nil && refusal.Probe == ProbeAnonymous {
 		e.add("asked-anonymously", Computed, "request", "the doctor asked without credentials")
+	}
+	if len(r.Body) == 0 && slices.Contains([]string{"POST", "PUT", "PATCH"}, strings.ToUpper(r.Method)) && r.Header.Has("Content-Type") {
+		e.add("body-unseen", Computed, "request", "the input does not have the body of the request, which may have credentials")
 	}
 	e.add("none-sent", Computed, "request", "the request has no credentials: no Authorization, Cookie, key field, key parameter or certificate")
 }

@@ -79,6 +79,7 @@ var rules = []rule{
 	{"header-stripped", "bearer-sent bare-challenge scheme-offered status-401", weak, "bare"},
 	{"header-stripped", "bearer-sent no-challenge status-401 said-nothing", base, "bare"},
 	{"header-stripped", "works-behind", strong, "history"},
+	{"header-stripped", "basic-sent code:wrong-secret said:wrong-secret", impossible, "read"}, // the server judged what it got
 	{"header-stripped", "authorization-sent usual:no-credentials !scheme-not-offered !scheme-missing", strong + base, "none"},
 	{"header-stripped", "authorization-sent front-cgi bare-challenge", weak, "front"},
 	{"header-stripped", "authorization-sent front-cgi said:login", weak, "front"},
@@ -247,7 +248,7 @@ var rules = []rule{
 	{"wrong-secret", "key-field-sent refused", base, "base"},
 	{"wrong-secret", "key-in-query refused", base, "base"},
 	{"wrong-secret", "authorization-sent status-401 !jwt-sent", base, "base"},
-	{"wrong-secret", "opaque-sent status-401", base, "base"},
+	{"wrong-secret", "opaque-sent status-401", weak, "base"}, // more tokens are wrong than fields are lost
 	{"wrong-secret", "said:bad-token !jwt-sent", strong, "words"},
 	{"wrong-secret", "said:bad-token", base, "words"},
 	{"wrong-secret", "opaque-sent error-invalid_token", weak, "error"},
@@ -260,7 +261,10 @@ var rules = []rule{
 	{"wrong-secret", "said:request-signature-mismatch", weak, "rival"},
 	{"wrong-secret", "worked-elsewhere", contradicts, "history"},
 	{"wrong-secret", "said:expired", -weak, "less"},
-	{"wrong-secret", "none-sent", impossible, "sent"},
+	{"wrong-secret", "none-sent !body-unseen", impossible, "sent"},
+	{"no-credentials", "body-unseen said:wrong-secret", contradicts, "unseen"},
+	{"no-credentials", "body-unseen code:wrong-secret", contradicts, "unseen"},
+	{"no-credentials", "body-unseen usual:wrong-secret", contradicts, "unseen"},
 
 	{"oauth-client-refused", "error-invalid_client !product-code", strong + weak + base, "error"},
 	{"oauth-client-refused", "error-unauthorized_client", strong + weak, "error"},
@@ -281,7 +285,7 @@ var rules = []rule{
 	{"expired", "jwt-sent said:bad-token !exp-ahead", weak, "usual"},
 	{"expired", "bearer-sent error-invalid_token !exp-ahead", weak, "usual"},
 	{"expired", "jwt-sent status-401 bare-challenge !exp-ahead", base, "usual"},
-	{"expired", "jwt-sent status-401 no-challenge !exp-ahead", base, "usual"},
+	{"expired", "jwt-sent status-401 no-challenge !exp-ahead", weak, "usual"},
 	{"expired", "bearer-sent status-401 !exp-ahead", base, "usual"},
 	{"expired", "said:revoked said:expired", weak, "both"},
 	{"expired", "exp-ahead", contradicts, "ahead"},
