@@ -73,6 +73,9 @@ func (e *evidence) betweenFacts() {
 			e.add("forward-auth", Computed, name, "a front end asks for another address: the credentials are those for the program behind it")
 		}
 	}
+	if strings.Contains(strings.ToLower(e.target.Path), "/proxy/") {
+		e.add("proxy-path", Computed, "address", "the address names a proxy: the refusal may be that of the server behind it")
+	}
 	if forwardPath.MatchString(e.target.Path) {
 		e.add("forward-auth", Computed, "address", "a front end asks here whether to let a request pass")
 	}

@@ -30,7 +30,8 @@ type evidence struct {
 	words       []passage // of the server, the log and the user
 	codes       []codeToken
 	products    []*product
-	reported    map[string]bool // codes that products know
+	reported    map[string]bool     // codes and texts whose product knows them
+	meaning     map[string][]string // causes that its product means by a text
 	masker      *Masker
 }
 
@@ -43,7 +44,7 @@ const (
 // gather reads and computes all facts of a case.
 func gather(c *Case, now time.Time) *evidence {
 	e := &evidence{
-		c: c, now: now, seen: map[string]bool{}, reported: map[string]bool{},
+		c: c, now: now, seen: map[string]bool{}, reported: map[string]bool{}, meaning: map[string][]string{},
 		request: new(Request), response: new(Response), target: new(url.URL), masker: c.Masker(),
 	}
 	if x := c.Refusal(); x != nil {

@@ -142,10 +142,8 @@ func statusText(status int) string {
 func frontName(value string) string {
 	name, _, _ := strings.Cut(strings.ToLower(value), "/")
 	name, _, _ = strings.Cut(name, " ")
-	if len(name) > 30 {
-		name = name[:30]
-	}
-	return name
+	name, _, _ = strings.Cut(name, "-nginx") // cloudflare-nginx
+	return name[:min(len(name), 30)]
 }
 
 // challengeFacts compares the challenges with the request.

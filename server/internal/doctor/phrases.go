@@ -194,6 +194,8 @@ func find(words []string) (found []spoken) {
 // disabled".
 var reasonFollows = regexp.MustCompile(`[:;] |: ?$|\n| - | (?i:but|because|since|due to|however) `)
 
+var becauseOf = map[string]bool{"because": true, "since": true, "due to": true}
+
 // Weights of topics that stand in one text.
 const (
 	saysNothing = iota
@@ -230,16 +232,19 @@ func (w passage) topics() []spoken {
 	return found
 }
 
-// reason returns the topic that a text gives as the reason for the rest: a general statement comes first, the
-// reason behind a colon. It returns "" if the text has one part.
-func (w passage) reason() string {
-	parts := reasonFollows.Split(w.text, 12)
-	for i, part := range slices.Backward(parts) {
-		if found := find(normalise(part)); i > 0 && special(found) == saysSpecial {
-			return found[0].topic
+// reason returns the topic that a text gives as the reason for the rest, and the rest before it: a general statement comes
+// first, the reason behind a colon. It returns "" if the text has one part.
+func (w passage) reason() (topic, before string) {
+	at := reasonFollows.FindAllStringIndex(w.text, 12)
+	for _, gap := range slices.Backward(at) {
+		if found := find(normalise(w.text[gap[1]:])); special(found) == saysSpecial {
+			if between := strings.TrimSpace(w.text[gap[0]:gap[1]]); becauseOf[strings.ToLower(between)] {
+				return found[0].topic, "" // "locked because of many failures": both count
+			}
+			return found[0].topic, w.text[:gap[0]]
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // literal returns how many words of a pattern must stand there.
@@ -283,22 +288,28 @@ func match(items []phraseItem, words []string, at int) int {
 // saidFacts adds a fact for each row of the lexicon that the server, the log or the input says.
 func (e *evidence) saidFacts() {
 	for _, w := range e.words {
-		if e.reported[w.text] {
+		if e.reported[w.text] && len(e.meaning[w.text]) == 0 {
 			continue // the name of a code says the same as the code
 		}
 		if w.by == byServer && e.hollow(w.text) {
 			continue
 		}
 		all := w.topics()
-		if reason := w.reason(); reason != "" && w.by != byPerson {
-			e.add("reason:"+reason, Said, w.at, "given as the reason: %s", e.quote(w.text))
-		}
 		told := map[string]bool{} // topics of this text
+		if reason, before := w.reason(); reason != "" && w.by != byPerson {
+			e.add("reason:"+reason, Said, w.at, "given as the reason: %s", e.quote(w.text))
+			for _, f := range find(normalise(before)) {
+				told[f.topic] = f.topic != reason && w.by == byServer // the reason says more than what it explains
+			}
+		}
 		for _, f := range all {
 			if told[f.topic] {
 				continue // a hostile text repeats itself
 			}
 			told[f.topic] = true
+			if means := e.meaning[w.text]; len(means) > 0 && f.topic != "bad-token" && !slices.Contains(means, f.topic) && (e.reported[w.text] || general[f.topic]) {
+				continue // its product means something else by this text
+			}
 			if f.topic == "none" && w.by == byServer && ofToken.MatchString(strings.Join(w.words, " ")) && e.seen["authorization-sent"] {
 				continue
 			}
@@ -326,4 +337,4 @@ func (e *evidence) hollow(text string) bool {
 var addressV4 = regexp.MustCompile(`\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b`)
 
 // properNames keeps names with capitals inside in one word.
-var properNames = strings.NewReplacer("OAuth", "oauth", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab", "e-mail", "email", "E-mail", "Email", "E-Mail", "Email")
+var properNames = strings.NewReplacer("OAuth", "oauth", "SameSite", "samesite", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab", "e-mail", "email", "E-mail", "Email", "E-Mail", "Email")

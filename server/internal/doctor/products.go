@@ -343,6 +343,12 @@ func (e *evidence) codeFacts() {
 					if w.by != byLog && !slices.Contains(e.products, entry.of) {
 						entry.points = min(entry.points, strong) // other servers may use the same words
 					}
+					if slices.Contains(e.products, entry.of) && entry.points >= strong {
+						e.meaning[w.text] = append(e.meaning[w.text], entry.cause)
+						if 2*len(p.text) > len(w.text) {
+							e.reported[w.text] = true
+						}
+					}
 					if w.by == byLog && entry.points == 8 {
 						e.add("log-code", Coded, w.at, "%s of %s", e.quote(p.text), entry.of.Name)
 					}

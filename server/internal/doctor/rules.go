@@ -371,7 +371,7 @@ var rules = []rule{
 	{"session-ended", "exp-ahead said:session-ended", weak, "ahead"},
 	{"session-ended", "said:login authorization-sent", base, "login"},
 
-	{"refresh-refused", "error-invalid_grant grant-refresh_token !product-code", decides, "error"},
+	{"refresh-refused", "error-invalid_grant grant-refresh_token !product-code", leads, "error"},
 	{"refresh-refused", "grant-refresh_token refused", strong, "grant"},
 	{"refresh-refused", "error-invalid_grant !grant-password !product-code !said-special", strong, "error"},
 	{"refresh-refused", "error-invalid_grant !grant-password !product-code said:expired", strong + weak + base, "error"},
@@ -437,6 +437,7 @@ var rules = []rule{
 	{"kerberos", "ticket-sent refused", strong + weak, "ticket"},
 	{"kerberos", "ntlm-in-negotiate !ntlm-last-refused", strong, "negotiate"},
 	{"kerberos", "ticket-sent log:kerberos", strong + weak + base, "log"},
+	{"kerberos", "ticket-sent said:clock-wrong", strong + weak + base, "log"}, // a ticket bears times
 	{"ntlm-connection", "ntlm-last-refused", strong + weak, "ntlm"},
 	{"ntlm-connection", "ntlm-middle", weak, "ntlm"},
 	{"ntlm-connection", "asked-before offers-ntlm authorization-sent", weak, "ntlm"},
@@ -596,6 +597,13 @@ var rules = []rule{
 	{"header-stripped", "digest-sent scheme-offered !said:none", -weak, "offered"},
 	{"scheme-unusable", "authorization-sent !negotiate-sent !scheme-not-offered", contradicts, "sent"},
 	{"not-permitted", "said:bad-token !said:not-permitted", -weak, "token"},
+	{"not-permitted", "said:wrong-secret !said:not-permitted", -weak, "token"},
+	{"malformed-credentials", "credentials-read !said:malformed-credentials", contradicts, "against"},
+	{"wrong-secret", "said:cross-site-refused key-field-sent", weak, "csrf"}, // after a wrong key the cookie counts
+	{"insufficient-scope", "quirk-permission-as-401 status-401 authorization-sent !basic-sent", base, "quirk"},
+	{"upstream-refused", "proxy-path status-401", weak, "path"},
+	{"wrong-place", "key-field-sent status-403 said-nothing", weak, "403"},
+	{"wrong-secret", "key-field-sent status-403 said-nothing", base, "403"},
 	{"bad-signature", "usual:bad-signature said-claim", contradicts, "code-less"},
 	{"wrong-scheme", "basic-sent quirk-token-only", strong, "vendor"},
 	{"rate-limited", "worked-before status-403", weak, "history"},
@@ -808,6 +816,9 @@ func ruleSet() []rule {
 	all := rules
 	for _, c := range Causes {
 		code := decides
+		if c.ID == "refresh-refused" {
+			code = leads // one code for several reasons: expired, used, revoked, of another client
+		}
 		if slices.Contains(hiding, c.ID) {
 			code = strong + weak + base
 			all = append(all, rule{c.ID, "code:" + c.ID + " log-code", decides, "code"})
