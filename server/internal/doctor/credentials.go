@@ -304,13 +304,21 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 // signInPath matches addresses that take credentials in the body.
 var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|log[-_]?in|logon|sign[-_]?in|authn|auth|authenticate|authentication|sessions?|connect|grant|verify|password|refresh|ticket|security_check)([/._?-]|$)`)
 
+// signInOperation matches operations that take credentials in the body, by the name that stands beside the address.
+var signInOperation = regexp.MustCompile(`(?i)cognito|assumerole|auth|sign-?in|sign-?up|login|password|token`)
+
+// operation returns the name of the operation, if one address serves several: a field or a parameter holds it.
+func operation(r *Request, target *url.URL) string {
+	return r.Header.Get("X-Amz-Target") + " " + target.Query().Get("Action") + " " + bodyMembers(r)["Action"]
+}
+
 // requestFacts adds the facts that stand in the request alone.
 func (e *evidence) requestFacts() {
 	r := e.request
 	auth := e.sent(secretInAuthorization)
 	lines := r.Header.Values("Authorization")
 	method := strings.ToUpper(r.Method)
-	signIn := signInPath.MatchString(e.target.Path) && method != "GET" && method != "HEAD"
+	signIn := method != "GET" && method != "HEAD" && (signInPath.MatchString(e.target.Path) || signInOperation.MatchString(operation(r, e.target)))
 	if signIn {
 		e.add("sign-in-address", Computed, "address", "the address is one to sign in or to fetch a token")
 	}
@@ -400,7 +408,8 @@ func (e *evidence) unsent(signIn bool) {
 			return
 		}
 	}
-	bodyUnseen := len(r.Body) == 0 && (signIn || r.Method == "POST" && signInPath.MatchString(e.target.Path))
+	form := r.Method == "POST" && strings.Contains(strings.ToLower(r.Header.Get("Content-Type")), "form-urlencoded") // a form has a body
+	bodyUnseen := len(r.Body) == 0 && (signIn || form)
 	if e.seen["key-sent"] || e.seen["secret-in-body"] || e.seen["cookie-sent"] || e.seen["certificate-sent"] || e.seen["user-in-address"] || bodyUnseen {
 		return
 	}
@@ -542,6 +551,9 @@ func (e *evidence) valueForm(c *credential) bool {
 	}
 	if strings.Contains(plain, "\\n") || strings.Contains(plain, "\\r") || strings.Contains(plain, "\\u00") {
 		stray("escaped-line-end", `a line end written as \n stands in the secret`)
+	}
+	if e.seen["quirk-takes-escapes"] {
+		return good
 	}
 	if strings.Contains(plain, "%20") || strings.Contains(plain, "%3D") || strings.Contains(plain, "%2B") || strings.Contains(plain, "%22") {
 		stray("percent-escape", "a %%-escape stands in the secret")

@@ -100,6 +100,15 @@ func (d *diagnosis) derive() {
 		}
 	}
 	for _, f := range e.list {
+		topic, ok := strings.CutPrefix(f.ID, "usual:")
+		if !ok {
+			topic, ok = strings.CutPrefix(f.ID, "code:")
+		}
+		if ok && !general[topic] {
+			e.add("coded-special", Coded, f.At, "%s", f.Text)
+		}
+	}
+	for _, f := range e.list {
 		topic, ok := strings.CutPrefix(f.ID, "said:")
 		if !ok {
 			if topic, ok = strings.CutPrefix(f.ID, "code:"); !ok {

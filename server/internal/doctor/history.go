@@ -65,7 +65,7 @@ func (e *evidence) responseFacts() {
 		e.add("status-5xx", Computed, "status", "the status is %d", r.Status)
 	}
 	e.add("status-"+statusText(r.Status), Computed, "status", "the status is %d", r.Status)
-	if e.seen["body-html"] && (r.Status == 200 || r.Status == 203) && e.has("authorization-sent") && signInPage.Match(r.Body[:min(len(r.Body), maxBody)]) {
+	if e.seen["body-html"] && (r.Status == 203 || r.Status == 200 && e.has("authorization-sent")) && signInPage.Match(r.Body[:min(len(r.Body), maxBody)]) {
 		e.add("sign-in-page", Computed, "body", "a sign-in page with status %d stands for a refusal", r.Status)
 	}
 	if e.seen["body-html"] && r.Status >= 400 {

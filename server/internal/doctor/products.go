@@ -30,7 +30,7 @@ type product struct {
 	Hints        map[string][]string // cause → codes that it may have
 	Quirks       []string            // habits, such as "permission-as-401"
 	Hollow       []string            // its texts that stand for every cause: their words say nothing; in lower case
-	Pages        []string            // words of its own error page, which is the same for every cause; in lower case
+	Pages        []string            // words of its own error page or message that are the same for every cause; in lower case
 	Secrets      []secretShapeOf
 	Users        []cutUser // user names that a shell shortens
 }
@@ -86,6 +86,20 @@ type knowledge struct {
 func (k *knowledge) ownPage(text string) bool {
 	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
 	return slices.ContainsFunc(k.pages, func(p string) bool { return strings.Contains(text, p) })
+}
+
+// withoutCommon returns a text without the words that a product says for every cause.
+func (k *knowledge) withoutCommon(text string) string {
+	lower := strings.ToLower(text)
+	if len(lower) != len(text) {
+		return text
+	}
+	for _, p := range k.pages {
+		if i := strings.Index(lower, p); i >= 0 {
+			text, lower = text[:i]+text[i+len(p):], lower[:i]+lower[i+len(p):]
+		}
+	}
+	return text
 }
 
 // phraseCode is a closed message of a product, found in a text.
@@ -229,6 +243,7 @@ var quirkText = map[string]string{
 	"sign-in-page-203":    "a sign-in page with 203 or 302 stands for a refusal",
 	"keys-beside-token":   "it wants a key field beside Authorization",
 	"token-only":          "it takes tokens alone, no user and password",
+	"takes-escapes":       "its credentials are %-escaped",
 	"oauth-only":          "an API key is not taken where the data of a user are asked",
 }
 
@@ -449,6 +464,9 @@ func (e *evidence) kindOf(c *credential) {
 	switch strings.ToLower(c.user) {
 	case "x", "x-access-token", "x-oauth-basic", "oauth2", "__token__", "token", "x-token-auth", "oauth", "apikey", "_token", "_json_key", "gitlab-ci-token", "oauth2accesstoken", "api":
 		e.add("secret-is-token", Computed, c.place, "the user name %s is the one that goes with a token", e.quote(c.user))
+	}
+	if c.scheme == "basic" && c.user == "" && c.pass != "" {
+		e.add("secret-is-token", Computed, c.place, "no user name stands before the password: it is a token or a key")
 	}
 	if e.seen["secret-is-token"] {
 		return

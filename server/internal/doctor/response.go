@@ -344,7 +344,7 @@ func (e *evidence) leaf(name, value, at string, by speaker) {
 	if strings.HasPrefix(value, "http://") || strings.HasPrefix(value, "https://") {
 		return
 	}
-	e.say(at, value, by)
+	e.say(at, known().withoutCommon(value), by)
 	e.embedded(value, at)
 }
 

@@ -38,6 +38,7 @@ var rules = []rule{
 	{"no-credentials", "none-sent status-401", strong, "none"},
 	{"no-credentials", "none-sent status-403 said:login", strong + weak, "none"},
 	{"no-credentials", "none-sent to-sign-in", strong, "none"},
+	{"no-credentials", "none-sent sign-in-page", strong + weak, "none"},
 	{"no-credentials", "none-sent status-403 usual:not-permitted", strong + weak, "none"},
 	{"no-credentials", "none-sent status-403 said:not-permitted", strong, "none"},
 	{"no-credentials", "asked-anonymously status-401", decides, "none"},
@@ -378,6 +379,8 @@ var rules = []rule{
 	{"refresh-refused", "error-invalid_grant !grant-password !product-code said:revoked", strong + weak + base, "error"},
 	{"refresh-refused", "error-invalid_grant may:refresh-refused", strong + weak + base, "error"},
 	{"refresh-refused", "error-invalid_grant !grant-password", base, "error"},
+	{"refresh-refused", "error-invalid_grant said:expired said:revoked", strong, "both"},
+	{"expired", "code:refresh-refused", contradicts, "refresh"},
 
 	// The proof.
 	{"request-signature-mismatch", "field-unsigned", decides, "signed"},
@@ -454,6 +457,7 @@ var rules = []rule{
 	{"insufficient-scope", "error-invalid_scope", weak, "error"},
 	{"insufficient-scope", "authorization-sent status-403 !basic-sent", base, "403"},
 	{"insufficient-scope", "key-sent status-403", base, "403"},
+	{"insufficient-scope", "code:not-permitted !error-insufficient_scope", -weak, "403"}, // scope names a place, too
 	{"insufficient-scope", "said:not-permitted bearer-sent", base, "403"},
 	{"insufficient-scope", "said:not-permitted key-sent", base, "403"},
 	{"wrong-credential-kind", "status-403 bearer-sent", base, "403"},
@@ -471,6 +475,9 @@ var rules = []rule{
 	{"not-permitted", "error-access_denied", strong, "error"},
 	{"not-permitted", "said-special", contradicts, "less"},
 	{"not-permitted", "usual:not-permitted said-special", -weak, "code-less"},
+	{"not-permitted", "usual:not-permitted coded-special", contradicts, "code-less"},
+	{"not-permitted", "none-sent status-403 !said-special", -weak, "anonymous"}, // a rule speaks of somebody
+	{"no-credentials", "none-sent status-403 usual:not-permitted said:not-permitted", strong + weak + base, "none"},
 	{"wrong-secret", "said-special", contradicts, "special"},
 	{"wrong-credential-kind", "said-special said:wrong-credential-kind", contradicts, "special"},
 	{"malformed-credentials", "said-special", -weak, "special"},
@@ -551,6 +558,7 @@ var rules = []rule{
 	{"challenge-faulty", "challenge-unreadable", strong + weak, "grammar"},
 	{"challenge-faulty", "challenge-unreadable none-sent", strong + weak + base, "grammar"},
 	{"challenge-faulty", "challenge-odd", strong, "grammar"},
+	{"challenge-faulty", "authorization-sent scheme-offered", contradicts, "read"}, // the client could choose a scheme
 	{"challenge-faulty", "no-challenge none-sent", base, "none"},
 	{"challenge-faulty", "no-challenge log:challenge-faulty", decides, "client"},
 	{"challenge-faulty", "no-challenge none-sent log:scheme-unusable", strong + weak, "client"},
