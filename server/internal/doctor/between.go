@@ -26,6 +26,7 @@ var (
 	ticketTime      = regexp.MustCompile(`P(?:VE|BS|MG)AuthCookie=[^;]*?:([0-9A-F]{8}):`)
 	schemeShown     = regexp.MustCompile("(?i)authorization[\"'`]?\\s*[:=]\\s*[\"'`]?([A-Za-z][\\w-]{2,20})\\s+[\"'`<\\[({$%*\\w.]")
 	schemeQuoted    = regexp.MustCompile("(?i)(?:[\"'`<(]|\\b(?:use|with|expected|expects|prefix|scheme|must be|should be|only)\\s+)(bearer|basic|digest|token|apikey|api-key|negotiate)[\"'`> ):]")
+	dpopScheme      = regexp.MustCompile(`(?i)\b(?:requires?|use|using|expects?)\b.{0,20}\bdpop (?:authentication |authorization )?scheme`)
 	instructs       = regexp.MustCompile(`(?i)\b(use|using|expect\w*|must|should|format|instead|prefix\w*|only|start\w*|begin\w*|required|requires|supported|did you mean)\b`)
 	jwtNamed        = regexp.MustCompile(`(?i)\bjw[tse]\b|json ?web ?token|jose|compact serialization`)
 	togetherWords   = regexp.MustCompile(`(?i)\bat the same time|simultaneous|\btogether\b|\bboth\b|\bmore than one\b|\bonly one\b|\bmultiple\b|mutually|\balso (has|set|sent|present)|\bcombin|\bnot .{1,40} and .{1,40}\bboth|\bconflict`)
@@ -46,7 +47,8 @@ var claimNames = [][2]string{{"sub", "subject"}, {"exp", "expiration"}, {"iss", 
 
 // ofToken matches words about a part of a token, which is no word about a token that is missing.
 var ofToken = regexp.MustCompile(`\b(?:in|from) (?:the |your )?(?:jwt|access token|id token|token)\b|\bfresh\b|\bclaims?\b|` +
-	`\b(?:certificate|thumbprint|csrf|nonce|dpop|proof|subject|signature|scopes?|identification|algorithm|audience|issuer|kid|key ?set|jwks?|signing key|(?:matching|applicable|suitable) key)\b|\bcontain\w* no\b`)
+	`\b(?:certificate|thumbprint|csrf|nonce|dpop|proof|subject|signature|scopes?|identification|algorithm|audience|issuer|kid|key ?set|jwks?|signing key|(?:matching|applicable|suitable) key)\b|\bcontain\w* no\b|` +
+	`\bprovider\b|\bkeyfunc\b|\bkeys tried\b`)
 
 // betweenFacts adds facts about what was sent against what was said, offered or accepted before.
 func (e *evidence) betweenFacts() {
@@ -196,9 +198,12 @@ func (e *evidence) relateSchemes(w passage, auth *credential) {
 			names[strings.ToLower(m[1])] = true
 		}
 	}
+	if dpopScheme.MatchString(w.text) {
+		names["dpop"] = true
+	}
 	delete(names, "header")
 	instead := strings.Contains(strings.ToLower(w.text), "instead of")
-	if names[auth.scheme] && !instead {
+	if names[auth.scheme] && !instead && !names["dpop"] {
 		return
 	}
 	delete(names, auth.scheme)

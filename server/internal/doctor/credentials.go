@@ -135,7 +135,7 @@ var (
 // keyFields are names of fields with a key, beside those of SecretField.
 var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret|` +
 	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|license-?key|pat|` +
-	`key|authentication|authorization|.*token)$`)
+	`key|authentication|authorization|appcheck|jwt-assertion|oidc-data|.*token)$`)
 
 // queryNames are names of parameters with a secret, beside queryKeys.
 var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|client|user)_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
@@ -682,6 +682,9 @@ func (e *evidence) basicForm(c *credential, value string) {
 		case emptyShape.MatchString(v) && part.name == "password":
 			e.add("placeholder-word", Computed, at, "the password is the word of an empty variable")
 		}
+	}
+	if user != "" && pass == "" && strings.Contains(decoded, ":") {
+		e.add("password-empty", Computed, at, "the password is empty")
 	}
 	if user == "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("empty-credential", Computed, at, "user and password are empty")

@@ -222,14 +222,12 @@ func special(found []spoken) (most int) {
 // topics returns the topics that a text names. Pairs of words count where the patterns know nothing more special.
 func (w passage) topics() []spoken {
 	found := find(w.words)
-	if w.by != byServer || special(found) > saysVague {
-		return found
+	if w.by == byServer && special(found) <= saysVague {
+		if pairs := lexis().pairsIn(w.words); len(found) == 0 || special(pairs) == saysSpecial {
+			found = append(found, pairs...)
+		}
 	}
-	pairs := lexis().pairsIn(w.words)
-	if len(found) == 0 || special(pairs) == saysSpecial {
-		return append(found, pairs...)
-	}
-	return found
+	return w.partTopics(found)
 }
 
 // reason returns the topic that a text gives as the reason for the rest, and the rest before it: a general statement comes

@@ -285,6 +285,10 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 			}
 			return
 		}
+		if !xmlLeaf.Match(body) { // a part of a page
+			e.say(at, html.UnescapeString(htmlTag.ReplaceAllString(string(body[:min(len(body), 16<<10)]), " . ")), by)
+			return
+		}
 		e.add("body-xml", Computed, at, "the body is XML")
 		for _, m := range xmlLeaf.FindAllSubmatch(body, 200) {
 			name, value := string(m[1]), html.UnescapeString(string(m[2]))
