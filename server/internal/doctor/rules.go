@@ -476,7 +476,7 @@ var rules = []rule{
 	{"not-permitted", "said-special", contradicts, "less"},
 	{"not-permitted", "usual:not-permitted said-special", -weak, "code-less"},
 	{"not-permitted", "usual:not-permitted coded-special", contradicts, "code-less"},
-	{"not-permitted", "none-sent status-403 !said-special", -weak, "anonymous"}, // a rule speaks of somebody
+	{"not-permitted", "none-sent status-403 !said-special", contradicts, "anonymous"}, // a rule speaks of somebody
 	{"no-credentials", "none-sent status-403 usual:not-permitted said:not-permitted", strong + weak + base, "none"},
 	{"wrong-secret", "said-special", contradicts, "special"},
 	{"wrong-credential-kind", "said-special said:wrong-credential-kind", contradicts, "special"},
