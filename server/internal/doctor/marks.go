@@ -13,8 +13,8 @@ var marks = []struct {
 	fact  string
 	text  string
 }{
-	{regexp.MustCompile(`(?i)\bcnf\.?jkt|bound to a key|dpop[- ]bound`), "bound-to-key", "the token is bound to a key"},
-	{regexp.MustCompile(`(?i)x5t|bound to a cert`), "bound-to-certificate", "the token is bound to a certificate"},
+	{regexp.MustCompile(`(?i)\bcnf[ .]?jkt|bound to a (?:dpop )?key|(?:dpop|key|sender)[- ](?:bound|constrained)`), "bound-to-key", "the token is bound to a key"},
+	{regexp.MustCompile(`(?i)x5t|bound to (?:a|another|the other) (?:client )?cert|certificate[- ]bound`), "bound-to-certificate", "the token is bound to a certificate"},
 	{regexp.MustCompile(`(?i)(another|other|different|wrong) (audience|api|resource)`), "aud-elsewhere", "the token is for another API"},
 	{regexp.MustCompile(`(?i)without (scp|scope|scopes|roles|permissions)`), "rights-absent", "the token has no scope"},
 	{regexp.MustCompile(`(?i)without (exp|expiry)`), "exp-absent", "the token has no exp"},
@@ -29,6 +29,9 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)line ?end|newline|trailing (blank|space)|quotes around|in quotes`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
 }
 
+// markedAudience matches the audience in words that stand in place of a token.
+var markedAudience = regexp.MustCompile(`(?i)\baud(?:ience)?(?: is|:|=)? ?["']?(https?://[^\s"'<>,]+)`)
+
 // markFacts adds the words in place of a secret. It is said: it never decides.
 func (e *evidence) markFacts(c *credential) {
 	if c.mark == "" {
@@ -37,6 +40,11 @@ func (e *evidence) markFacts(c *credential) {
 	for _, m := range marks {
 		if m.words.MatchString(c.mark) {
 			e.add(m.fact, Said, c.place, "the input says: %s", m.text)
+		}
+	}
+	if m := markedAudience.FindStringSubmatch(c.mark); m != nil && e.target.Host != "" {
+		if u, err := url.Parse(m[1]); err == nil && u.Host != "" && !strings.EqualFold(u.Hostname(), e.target.Hostname()) {
+			e.add("aud-elsewhere", Said, c.place, "the input says: the token is for %s", e.quote(m[1]))
 		}
 	}
 	if c.scheme == "bearer" && e.seen["bound-to-key"] {

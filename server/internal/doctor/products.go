@@ -323,6 +323,10 @@ func (e *evidence) codeFacts() {
 		for _, key := range []string{c.name + "=" + strings.ToLower(c.value), strings.ToLower(c.value), c.name + "=*"} {
 			entries := known().codes[key]
 			for _, entry := range e.meant(entries, key) {
+				full := slices.IndexFunc(entries, func(f codeEntry) bool { return f.of == entry.of && f.cause == entry.cause })
+				if c.log && entry.of.Unmistakable && full >= 0 && (distinctive(key) || strings.HasPrefix(key, "0x")) {
+					entry = entries[full] // a code of a log is one that this server wrote
+				}
 				if c.log && entry.points == 8 {
 					e.add("log-code", Coded, c.at, "%s of %s", e.quote(c.value), entry.of.Name)
 				}

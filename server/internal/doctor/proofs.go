@@ -118,7 +118,7 @@ func (e *evidence) lastNonce() (nonce string) {
 
 var (
 	wrongProof  = regexp.MustCompile(`(?i)(another|other|different|wrong|old|foreign) (token|key|ath|typ|alg|jwk|proof)|re-?used|replay|same jti|without (ath|jti|iat|jwk)|ath (of|differs|wrong)|too old`)
-	proofMethod = regexp.MustCompile(`htm (GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)`)
+	proofMethod = regexp.MustCompile(`htm(?: is|:|=)? ?"?(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)`)
 )
 
 var proofWithout = regexp.MustCompile(`(?i)without nonce`)

@@ -172,6 +172,8 @@ var ordinaryFields = regexp.MustCompile(`(?i)^(date|server|via|content-.*|set-co
 var (
 	numberedCode = regexp.MustCompile(`\b[A-Z][A-Z0-9_]{0,14}-?[0-9]{2,8}[A-Z]?\b`)
 	snakeCode    = regexp.MustCompile(`\b[A-Za-z][a-z0-9]*(?:_[A-Za-z0-9]+)+\b|\b[A-Z]{2,}(?:_[A-Z0-9]+)+\b`)
+	windowsCode  = regexp.MustCompile(`\b0[xX][0-9A-Fa-f]{8}\b`)
+	iisLine      = regexp.MustCompile(`^\d{4}-\d\d-\d\d .* (40[13]) (\d{1,3}) (\d{1,10})(?: \d+)*\s*$`)
 	camelCode    = regexp.MustCompile(`\b[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)+\b`)
 	xmlLeaf      = regexp.MustCompile(`<(?:[\w.-]+:)?([\w.-]+)(?:\s[^<>]*)?>([^<]{1,1000})</`)
 	htmlTag      = regexp.MustCompile(`(?is)<(script|style)\b.*?</(script|style)>|<!--.*?-->|<[^>]*>`)
@@ -357,7 +359,14 @@ func (e *evidence) embedded(text, at string) {
 	if len(text) > 4000 {
 		text = text[:4000]
 	}
-	for _, shape := range []*regexp.Regexp{numberedCode, snakeCode, camelCode} {
+	if m := iisLine.FindStringSubmatch(text); m != nil { // the fields sc-status, sc-substatus and sc-win32-status
+		e.code("sc-status", m[1]+"."+m[2], at, false)
+		e.code("sc-win32-status", m[3], at, false)
+		if n, err := strconv.ParseUint(m[3], 10, 32); err == nil && n>>31 == 1 {
+			e.code("text", fmt.Sprintf("0x%08X", n), at, false)
+		}
+	}
+	for _, shape := range []*regexp.Regexp{numberedCode, windowsCode, snakeCode, camelCode} {
 		for _, m := range shape.FindAllString(text, 20) {
 			if m != text {
 				e.code("text", m, at, false)
