@@ -312,6 +312,9 @@ func operation(r *Request, target *url.URL) string {
 	return r.Header.Get("X-Amz-Target") + " " + target.Query().Get("Action") + " " + bodyMembers(r)["Action"]
 }
 
+// refreshPath matches addresses that take a refresh token.
+var refreshPath = regexp.MustCompile(`(?i)[/_-](token/refresh|refresh|refresh[-_]?token|tokens?/renew)(\.\w+)?/?$`)
+
 // requestFacts adds the facts that stand in the request alone.
 func (e *evidence) requestFacts() {
 	r := e.request
@@ -331,6 +334,9 @@ func (e *evidence) requestFacts() {
 			e.add("grant-"+strings.ToLower(strings.TrimPrefix(grant, "urn:ietf:params:oauth:grant-type:")), Computed, "grant_type", "the grant is %s", e.quote(grant))
 			e.add("token-address", Computed, "grant_type", "the request asks for a token")
 		}
+	}
+	if method == "POST" && refreshPath.MatchString(e.target.Path) && auth == nil {
+		e.add("refresh-address", Computed, "address", "the address takes a refresh token")
 	}
 	if signIn && strings.Contains(strings.ToLower(e.target.Path), "token") {
 		e.add("token-address", Computed, "address", "the address is that of a token endpoint")

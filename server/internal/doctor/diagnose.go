@@ -140,7 +140,7 @@ func (d *diagnosis) derive() {
 			}
 		}
 	}
-	refusal := status >= 400 || coded || said || e.has("to-sign-in") || e.has("sign-in-page") || status == 0 && e.c.Subject < 0
+	refusal := status >= 400 || coded || said || e.has("to-sign-in") || e.has("to-denied-page") || e.has("sign-in-page") || status == 0 && e.c.Subject < 0
 	if refusal {
 		e.add("refused", Computed, "status", "the request was refused")
 	}

@@ -48,6 +48,9 @@ func keyIDs(members map[string]any) []string {
 	return ids
 }
 
+// deniedPage matches pages that tell a known user that a right is missing.
+var deniedPage = regexp.MustCompile(`(?i)[/_=-](access[-_]?denied|forbidden|not[-_]?authori[sz]ed|permission[-_]?denied|no[-_]?(access|permission)|insufficient[-_]?(permissions?|privileges?))([/?&#.]|$)`)
+
 // responseFacts adds facts about status and fields of the response.
 func (e *evidence) responseFacts() {
 	r := e.response
@@ -60,6 +63,8 @@ func (e *evidence) responseFacts() {
 		e.add("status-3xx", Computed, "status", "the status is %d", r.Status)
 		if to := r.Header.Get("Location"); signInPage.MatchString(to) {
 			e.add("to-sign-in", Computed, "Location", "the server redirects to a sign-in page: %s", e.quote(to))
+		} else if deniedPage.MatchString(to) {
+			e.add("to-denied-page", Computed, "Location", "the server redirects to a page for users without a right: %s", e.quote(to))
 		}
 	case r.Status >= 500:
 		e.add("status-5xx", Computed, "status", "the status is %d", r.Status)
