@@ -163,7 +163,7 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 			e.add("said-together", Computed, w.at, "the request has two sets of credentials, and the server speaks of two")
 		}
 	}
-	if userUnknown.MatchString(w.text) {
+	if m := userUnknown.FindString(w.text); m != "" && !strings.Contains(strings.ToLower(m), "session") {
 		e.add("user-unknown-said", Said, w.at, "the server does not know the user: %s", e.quote(w.text))
 	}
 	if e.request.Header.Has("DPoP") && proofAddress.MatchString(w.text) {

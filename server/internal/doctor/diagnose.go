@@ -147,6 +147,9 @@ func (d *diagnosis) derive() {
 	if !coded && !said {
 		e.add("said-nothing", Computed, "response", "the response gives no reason")
 	}
+	if !coded && !said && !slices.ContainsFunc(e.words, func(w passage) bool { return w.by == byServer && !statusWords(w.words) }) {
+		e.add("silent", Computed, "response", "the response has no words but those of its status")
+	}
 	if status == 404 && e.has("quirk-hides-as-404") {
 		e.add("hides", Computed, "status", "404 stands for a refusal")
 	}
@@ -171,6 +174,13 @@ func (d *diagnosis) derive() {
 	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && strings.Contains(v, "off") {
 		e.add("mark-off", Said, "Date", "the input says that the time of the request is off")
 	}
+}
+
+// statusWords reports whether words say no more than a status does.
+func statusWords(words []string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool {
+		return !slices.Contains([]string{"401", "403", "404", "unauthorized", "forbidden", "not", "found", "error", "status", "failure", "http", "request", sentenceEnd}, w)
+	})
 }
 
 // Programs that keep credentials for many servers, and the files and settings that hold them.

@@ -222,8 +222,12 @@ func special(found []spoken) (most int) {
 // topics returns the topics that a text names. Pairs of words count where the patterns know nothing more special.
 func (w passage) topics() []spoken {
 	found := find(w.words)
-	if w.by == byServer && special(found) <= saysVague {
-		if pairs := lexis().pairsIn(w.words); len(found) == 0 || special(pairs) == saysSpecial {
+	if w.by != byPerson && special(found) <= saysVague {
+		pairs := lexis().pairsIn(w.words)
+		if w.by == byLog { // the client of a log is the browser or program that sent the request
+			pairs = slices.DeleteFunc(pairs, func(f spoken) bool { return f.topic == "oauth-client-refused" })
+		}
+		if len(found) == 0 && w.by == byServer || special(pairs) == saysSpecial {
 			found = append(found, pairs...)
 		}
 	}

@@ -637,8 +637,8 @@ var rules = []rule{
 	{"wrong-secret", "said:cross-site-refused key-field-sent", weak, "csrf"}, // after a wrong key the cookie counts
 	{"insufficient-scope", "quirk-permission-as-401 status-401 authorization-sent !basic-sent", base, "quirk"},
 	{"upstream-refused", "proxy-path status-401", weak, "path"},
-	{"wrong-place", "key-field-sent status-403 said-nothing", weak, "403"},
-	{"wrong-secret", "key-field-sent status-403 said-nothing", base, "403"},
+	{"wrong-place", "key-field-sent status-403 silent", weak, "403"},
+	{"wrong-secret", "key-field-sent status-403 silent", base, "403"},
 	{"bad-signature", "usual:bad-signature said-claim", contradicts, "code-less"},
 	{"wrong-scheme", "basic-sent quirk-token-only", strong, "vendor"},
 	{"rate-limited", "worked-before status-403", weak, "history"},
@@ -696,6 +696,7 @@ var rules = []rule{
 	{"session-ended", "said:cross-site-refused", -weak, "less"},
 	{"wrong-status", "refusal-in-500 said-special", -weak, "less"},
 	{"expired", "said:account-not-active", -weak, "less"},
+	{"expired", "said-special !said:expired !exp-past !exp-past-now", -weak, "other"},
 	{"edge-refused", "said:organisation-rule", -weak, "less"},
 	{"revoked", "said:refresh-refused", -weak, "less"},
 	{"refresh-refused", "reason:session-ended", -weak, "less"},
