@@ -477,7 +477,7 @@ func (x *exchanges) finish() {
 				own, rest := splitBody(body)
 				if len(rest) == 0 && !strings.HasPrefix(own, "#") && logLine(firstLine(own)) {
 					own, rest = "", strings.Split(own, "\n") // a log below a request without a body
-				} else if method := strings.ToUpper(x.request.Method); !bodyStart(own) && (method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "CONNECT" || method == "PROPFIND") {
+				} else if method := strings.ToUpper(x.request.Method); (!bodyStart(own) || bracketedWord.MatchString(own)) && (method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "CONNECT" || method == "PROPFIND") {
 					own, rest = "", strings.Split(body, "\n") // such a request has no content: lines of a log or of the client follow
 				}
 				x.request.Body = []byte(own)
@@ -683,7 +683,7 @@ func splitBody(text string) (body string, log []string) {
 		}
 		for i := strings.IndexByte(text, '\n'); i >= 0 && i < end; { // a log right below a body of one line or a few
 			next := strings.IndexByte(text[i+1:], '\n')
-			if first := firstLine(text[i+1:]); logBegin.MatchString(first) {
+			if besideLine(firstLine(text[i+1:])) {
 				end = i
 			}
 			if next < 0 {
@@ -699,6 +699,9 @@ func splitBody(text string) (body string, log []string) {
 	}
 	return string(bytes.TrimRight([]byte(text[:end]), "\r\n")), log
 }
+
+// bracketedWord begins a line of a log: [error], [ssl:info].
+var bracketedWord = regexp.MustCompile(`^\s*\[[A-Za-z_]+[:\]]`)
 
 func firstLine(text string) string {
 	first, _, _ := strings.Cut(text, "\n")

@@ -14,6 +14,7 @@ var (
 	cutHash         = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
 	expandingPlace  = regexp.MustCompile(`(?i)compose|labels|environment|traefik\.http|basicauth\.users|\.env\b|\bENV\b|\bexport\b|echo "`)
 	redirectTold    = regexp.MustCompile(`(?i)HTTP/[\d.]+"? ?30[12378]\b|\bIssue another request to this URL|\[following\]|\bredirect(?:ed|ing|s)?\b.{0,20}\b(?:to|from)\b|\b30[12378] (?:Moved|Found|Temporary|Permanent|See Other)|^\s*<?\s*Location: `)
+	hostTold        = regexp.MustCompile(`https?://([A-Za-z0-9.-]+)`)
 	credentialsTold = regexp.MustCompile(`(?i)authorization|\bbearer\b|\bauth=|(?:^|\s)(?:-u|--user)\s|\btoken\b|credential`)
 	withoutCookies  = regexp.MustCompile(`(?i)credentials['"]?\s*:\s*['"](?:omit|same-origin)|withCredentials\b.{0,16}\b(?:false|not|missing|unset)|(?:without|no|missing)\s+(?:credentials: ?|withCredentials)|credentials: ?['"]include['"]?.{0,12}\b(?:missing|absent|not set|forgotten)`)
 	stateRefused    = regexp.MustCompile(`(?i)\bstate\b.{0,40}\b(?:mismatch\w*|missing|not found|invalid|unknown|restor\w+|does(?:n't| not) match|cookie|verif\w+|expired|validat\w+)|\b(?:mismatch\w*|missing|invalid|unknown|restore|no|verify|validate|unable|match)\b.{0,24}\bstate\b`)
@@ -24,6 +25,12 @@ var (
 // maxClock is the difference of clocks that devices with WS-Security take: most of them a few seconds, some five minutes.
 const maxClock = 4 * time.Minute
 
+// besideLine reports whether a line below a body belongs to a log, to a client or to a configuration.
+func besideLine(text string) bool {
+	return logBegin.MatchString(text) || fieldDropped.MatchString(text) || withoutCookies.MatchString(text) ||
+		cutHash.MatchString(text) && expandingPlace.MatchString(text)
+}
+
 // lineFacts adds facts about lines of a log, of a client or of a configuration that stand beside the exchange.
 func (e *evidence) lineFacts() {
 	told, withField := false, false
@@ -33,7 +40,12 @@ func (e *evidence) lineFacts() {
 		}
 		if w.by == byLog {
 			e.lineFact(w)
-			told = told || redirectTold.MatchString(w.text)
+			if redirectTold.MatchString(w.text) {
+				told = true
+				for _, m := range hostTold.FindAllStringSubmatch(w.text, 3) {
+					withField = withField || e.target.Host != "" && !strings.EqualFold(m[1], e.target.Hostname())
+				}
+			}
 			withField = withField || credentialsTold.MatchString(w.text) && !strings.HasPrefix(w.text, "{")
 		}
 		if variableLacking.MatchString(w.text) && lackingWords.MatchString(w.text) {
