@@ -120,6 +120,7 @@ func (e *evidence) betweenFacts() {
 		e.relateWords(w, auth)
 	}
 	e.lineFacts()
+	e.echoFacts()
 }
 
 // relateWords compares one text with what was sent.

@@ -140,7 +140,13 @@ func (d *diagnosis) derive() {
 			}
 		}
 	}
-	refusal := status >= 400 || coded || said || e.has("to-sign-in") || e.has("to-denied-page") || e.has("sign-in-page") || status == 0 && e.c.Subject < 0
+	for _, code := range e.codes { // 200 with an error of OAuth, or with ok=false where refusals have 200
+		if status >= 200 && status < 300 && code.alone && strings.HasPrefix(code.at, "body") && (code.name == "error" && slices.Contains(oauthErrors, strings.ToLower(code.value)) ||
+			code.is("ok=false") && e.seen["quirk-refuses-with-200"]) {
+			e.add("refused", Computed, code.at, "the body tells a refusal: %s", e.quote(code.value))
+		}
+	}
+	refusal := status >= 400 || coded || said || e.has("refused") || e.has("to-sign-in") || e.has("to-denied-page") || e.has("sign-in-page") || status == 0 && e.c.Subject < 0
 	if refusal {
 		e.add("refused", Computed, "status", "the request was refused")
 	}

@@ -44,7 +44,7 @@ type sign struct {
 	Cookie   string // the beginning of a cookie's name
 	Realm    string // a part of a challenge's realm
 	Scheme   string // a scheme that is offered
-	Body     string // a part of the body or of a log
+	Body     string // a part of the body or of a log; behind ^ the beginning of the body
 	Code     string // a code of the response, "member=value"
 	Contains string
 	Weak     bool
@@ -204,13 +204,16 @@ func (e *evidence) recognise() {
 		body += "\n" + strings.ToLower(line[:min(len(line), maxSaid)])
 	}
 	for _, p := range known().products {
-		points, why := 0, ""
+		points, why, hosted := 0, "", false
 		for _, s := range p.Signs {
 			if !e.shows(s, body) {
 				continue
 			}
 			if points++; !s.Weak {
 				points++
+			}
+			if s.Host != "" && hostIs(e.target.Host, s.Host) && publicHost(e.target.Hostname()) {
+				hosted = true
 			}
 			if why == "" {
 				why = cmp.Or(s.Host, s.Header, s.Cookie, s.Realm, s.Path, s.Body, s.Code, s.Scheme, s.Request)
@@ -219,6 +222,9 @@ func (e *evidence) recognise() {
 		if points >= 2 {
 			e.products = append(e.products, p)
 			e.add("product", Computed, "response", "the server is %s: %s", p.Name, e.quote(why))
+			if hosted {
+				e.add("hosted-service", Computed, "address", "%s is the address of a service, %s", e.quote(e.target.Host), p.Name)
+			}
 			for _, q := range p.Quirks {
 				e.add("quirk-"+q, Computed, "product", "%s: %s", p.Name, quirkText[q])
 			}
@@ -282,7 +288,10 @@ func (e *evidence) shows(s sign, body string) bool {
 		})
 	})
 	check(s.Scheme != "", func() bool { return slices.Contains(e.offered(), strings.ToLower(s.Scheme)) })
-	check(s.Body != "", func() bool { return strings.Contains(body, strings.ToLower(s.Body)) })
+	check(s.Body != "", func() bool {
+		part, first := strings.CutPrefix(strings.ToLower(s.Body), "^")
+		return strings.Contains(body, part) && (!first || strings.HasPrefix(strings.TrimSpace(body), part))
+	})
 	check(s.Code != "", func() bool {
 		return slices.ContainsFunc(e.codes, func(c codeToken) bool { return c.is(strings.ToLower(s.Code)) })
 	})
@@ -393,7 +402,7 @@ func (e *evidence) meant(entries []codeEntry, code string) (list []codeEntry) {
 		return nil // a code of a standard is no code of a product
 	}
 	for _, entry := range entries {
-		if entry.of.Unmistakable {
+		if entry.of.Unmistakable && !(plainWords(code) && e.codedHere()) {
 			if !strings.ContainsAny(code, "0123456789") {
 				entry.points = min(entry.points, strong) // a word that other servers may use too
 			}
@@ -414,6 +423,23 @@ func (e *evidence) meant(entries []codeEntry, code string) (list []codeEntry) {
 		list = append(list, entry)
 	}
 	return list
+}
+
+// plainWords reports whether a code is a message in words that the lexicon reads. What they mean to another product than
+// that of the case does not matter.
+func plainWords(code string) bool {
+	_, value, ok := strings.Cut(code, "=")
+	return ok && strings.Contains(value, " ") && len(find(normalise(value))) > 0
+}
+
+// codedHere reports whether the response has a code of a product that was recognised.
+func (e *evidence) codedHere() bool {
+	return slices.ContainsFunc(e.codes, func(c codeToken) bool {
+		value := strings.ToLower(c.value)
+		return slices.ContainsFunc(slices.Concat(known().codes[c.name+"="+value], known().codes[value]), func(entry codeEntry) bool {
+			return slices.Contains(e.products, entry.of)
+		})
+	})
 }
 
 // distinctive reports whether a code is more than a common word or a short number.
@@ -471,6 +497,9 @@ func (e *evidence) kindOf(c *credential) {
 	}
 	if c.scheme == "basic" && c.user == "" && c.pass != "" {
 		e.add("secret-is-token", Computed, c.place, "no user name stands before the password: it is a token or a key")
+	}
+	if strings.HasSuffix(strings.ToLower(c.user), "/token") {
+		e.add("secret-is-token", Computed, c.place, "the user name ends with /token: a token is its password")
 	}
 	if e.seen["secret-is-token"] {
 		return

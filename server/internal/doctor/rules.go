@@ -496,12 +496,13 @@ var rules = []rule{
 	{"not-permitted", "quirk-permission-as-401 status-401 authorization-sent", base, "quirk"},
 	{"not-permitted", "worked-elsewhere", weak, "history"},
 	{"not-permitted", "error-access_denied", strong, "error"},
-	{"not-permitted", "said-special", contradicts, "less"},
+	{"not-permitted", "said-special !code:not-permitted", contradicts, "less"},
 	{"not-permitted", "usual:not-permitted said-special", -weak, "code-less"},
 	{"not-permitted", "usual:not-permitted coded-special", contradicts, "code-less"},
 	{"not-permitted", "none-sent status-403 !said-special", contradicts, "anonymous"}, // a rule speaks of somebody
 	{"no-credentials", "none-sent status-403 usual:not-permitted said:not-permitted", strong + weak + base, "none"},
-	{"wrong-secret", "said-special !log-code", contradicts, "special"},
+	{"wrong-secret", "said-special !log-code !hosted-service", contradicts, "special"},
+	{"wrong-secret", "said-special hosted-service !code:wrong-secret", contradicts, "special"},
 	{"wrong-credential-kind", "said-special said:wrong-credential-kind", contradicts, "special"},
 	{"malformed-credentials", "said-special", -weak, "special"},
 	{"bad-signature", "said:unknown-signing-key", contradicts, "special"},
@@ -562,7 +563,7 @@ var rules = []rule{
 	{"outage-as-refusal", "status-5xx", weak, "5xx"},
 	{"outage-as-refusal", "status-500 log:outage-as-refusal", strong, "5xx"},
 	{"outage-as-refusal", "said:unknown-signing-key", base, "keys"},
-	{"rate-limited", "status-429 !said:account-locked", decides, "429"},
+	{"rate-limited", "status-429 !said:account-locked !code:account-not-active", decides, "429"},
 	{"rate-limited", "status-429", weak, "429"},
 	{"rate-limited", "limit-spent said:rate-limited", decides, "limit"},
 	{"rate-limited", "limit-spent refused", strong + weak + base, "limit"},
@@ -614,7 +615,6 @@ var rules = []rule{
 	{"wrong-secret", "claims-wanted", contradicts, "special"},
 	{"expired", "claims-wanted", contradicts, "special"},
 	{"no-credentials", "error-in-address", contradicts, "context"},
-
 	// What was sent against what was said, offered or accepted before.
 	{"ambiguous-credentials", "two-in-one-field", decides, "two"},
 	{"ambiguous-credentials", "signed-address bearer-sent", strong + weak, "two"},
@@ -863,7 +863,7 @@ var hiding = []string{
 
 // ruleSet returns the table with the rules that every cause has.
 func ruleSet() []rule {
-	all := rules
+	all := slices.Concat(rules, serviceRules)
 	for _, c := range Causes {
 		code := decides
 		if c.ID == "refresh-refused" {
