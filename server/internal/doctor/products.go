@@ -309,6 +309,9 @@ func nameIs(name, want string) bool {
 // minPhraseCode is the length of a closed message that counts without a sign of its product.
 const minPhraseCode = 16
 
+// minSentence is the length of a closed message that means what its product means by it without a sign of the product.
+const minSentence = 20
+
 // codeFacts adds a fact for each closed code of a product.
 func (e *evidence) codeFacts() {
 	decided := map[string]bool{}
@@ -371,7 +374,8 @@ func (e *evidence) codeFacts() {
 					if w.by != byLog && !slices.Contains(e.products, entry.of) {
 						entry.points = min(entry.points, strong) // other servers may use the same words
 					}
-					if slices.Contains(e.products, entry.of) && entry.points >= strong {
+					sentence := len(p.text) >= minSentence && p.entry.points == decides && 3*len(p.text) >= len(w.text)
+					if (slices.Contains(e.products, entry.of) || sentence) && entry.points >= strong {
 						e.meaning[w.text] = append(e.meaning[w.text], entry.cause)
 						if 2*len(p.text) > len(w.text) {
 							e.reported[w.text] = true

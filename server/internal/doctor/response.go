@@ -74,6 +74,9 @@ func (e *evidence) say(at, text string, by speaker) {
 	if strings.Contains(strings.ToLower(text), anyReason) {
 		return
 	}
+	if by == byLog {
+		text = javaName.ReplaceAllString(text, "$1") // "auth" and "principal" in the name of a package say nothing
+	}
 	if len(e.words) < maxPassages && strings.TrimSpace(text) != "" {
 		if len(text) > maxSaid {
 			text = text[:strings.LastIndexAny(text[:maxSaid], " \n")+1] // never a part of a secret
@@ -160,6 +163,9 @@ func (e *evidence) guessChallenge(value string, proxy bool) {
 		e.challenges = append(e.challenges, challenge{c, proxy})
 	}
 }
+
+// javaName matches the name of a class with its package, as logs of Java have it.
+var javaName = regexp.MustCompile(`\b(?:[a-z][a-z0-9_]*\.){2,}([A-Z]\w*)`)
 
 // ordinaryFields are fields of a response that say nothing about a refusal.
 var ordinaryFields = regexp.MustCompile(`(?i)^(date|server|via|content-.*|set-cookie|cache-control|etag|expires|last-modified|vary|location|link|` +

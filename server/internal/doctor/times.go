@@ -449,12 +449,16 @@ func (e *evidence) markedTime(name, value string) {
 	}
 }
 
+// skewAllowed matches the leeway that a library names beside the times.
+var skewAllowed = regexp.MustCompile(`(?i)\b(?:allowed|permitted|maximum) clock skew\b`)
+
 // timesInWords compares the times that the server itself names.
 func (e *evidence) timesInWords() {
 	for _, w := range e.words {
 		if w.by == byPerson {
 			continue
 		}
+		w.text = skewAllowed.ReplaceAllString(w.text, "")
 		found := stamp.FindAllString(w.text, 4)
 		var times []time.Time
 		for _, f := range found {
