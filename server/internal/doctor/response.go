@@ -67,6 +67,14 @@ func newPassage(at, text string, by speaker) passage {
 // cause.
 const anyReason = "expired, revoked, malformed, or invalid for other reasons"
 
+// stockSentences are the definitions of error codes in RFC 6749 s5.2 and RFC 6750 s3.1, which libraries send for every
+// reason of the code. What follows them may be the reason.
+var stockSentences = regexp.MustCompile(`(?i)(?:the )?(?:provided )?authorization grant (?:\([^)]*\) )?or refresh token is invalid, expired, revoked, does not match.{1,140}?issued to another client\.?|` +
+	`(?:the )?request is missing a required parameter,? (?:includes|has) an? (?:unsupported|invalid) parameter.{1,260}?otherwise malformed\.?|` +
+	`(?:the )?requested scope is invalid, unknown,? (?:or )?malformed(?:,? or exceeds the scope granted by the resource owner)?\.?|` +
+	`client authentication failed \(e\.g\.,? unknown client.{1,100}?authentication method\)\.?|` +
+	`the resource owner or authorization server denied the request\.?`)
+
 func (e *evidence) say(at, text string, by speaker) {
 	if slices.Contains(oauthErrors, strings.ToLower(strings.TrimSpace(text))) {
 		return // a code of a standard has rules of its own; its words say no more
@@ -77,6 +85,7 @@ func (e *evidence) say(at, text string, by speaker) {
 	if by == byLog {
 		text = javaName.ReplaceAllString(text, "$1") // "auth" and "principal" in the name of a package say nothing
 	}
+	text = stockSentences.ReplaceAllString(text, "")
 	if len(e.words) < maxPassages && strings.TrimSpace(text) != "" {
 		if len(text) > maxSaid {
 			text = text[:strings.LastIndexAny(text[:maxSaid], " \n")+1] // never a part of a secret
@@ -242,6 +251,9 @@ func (e *evidence) addressError(address, at string) {
 	}
 	for _, query := range []string{u.RawQuery, u.EscapedFragment()} {
 		q, err := url.ParseQuery(query)
+		if err == nil && at == "Location" && e.request.Method == "POST" && failedSignIn(q) && signInPath.MatchString(u.Path) {
+			e.add("sign-in-failed", Computed, at, "the answer to a sign-in leads back to the sign-in page with a failure")
+		}
 		if code := q.Get("error"); err == nil && code != "" && len(code) <= 100 {
 			e.add("error-in-address", Computed, at, "the address carries the error %s", e.quote(code))
 			e.code("error", code, at, true)
@@ -250,6 +262,11 @@ func (e *evidence) addressError(address, at string) {
 			}
 		}
 	}
+}
+
+// failedSignIn reports whether the query of a sign-in page says that the sign-in before it failed.
+func failedSignIn(q url.Values) bool {
+	return slices.ContainsFunc([]string{"error", "failed", "failure", "login_error", "authfail", "login_failed"}, q.Has)
 }
 
 // ordinaryReason reports whether a reason phrase is the usual one of its status.
