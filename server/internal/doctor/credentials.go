@@ -48,6 +48,7 @@ const (
 // webToken is a JSON Web Token that was decoded and not verified.
 type webToken struct {
 	header, claims map[string]any
+	partial        bool // the input shows a part of it: what is absent says nothing
 }
 
 // text returns a claim or header member as text, or "".
@@ -211,6 +212,13 @@ func (e *evidence) readCredentials() {
 			c.scheme, c.value = strings.ToLower(scheme), rest
 		}
 		e.hold(c)
+	}
+	if t := e.decodedToken(); t != nil {
+		if c := e.sent(secretInAuthorization); c != nil && c.masked && c.token == nil && c.scheme != "basic" {
+			c.token = t
+		} else {
+			e.credentials = append(e.credentials, credential{place: "decoded token", kind: secretAlone, token: t})
+		}
 	}
 	slices.SortStableFunc(e.credentials, func(a, b credential) int { return int(a.kind) - int(b.kind) })
 }
@@ -713,6 +721,8 @@ func (e *evidence) tokenForm(c *credential, value string) {
 	value = strings.Trim(value, `"'`)
 	parts := strings.Split(value, ".")
 	switch {
+	case c.token != nil && c.masked:
+		e.add("jwt-sent", Computed, c.place, "the input shows the token decoded")
 	case c.token != nil && len(parts) == 3:
 		e.add("jwt-sent", Computed, c.place, "the token is a JWT")
 		if parts[2] == "" && !strings.EqualFold(text(c.token.header, "alg"), "none") {

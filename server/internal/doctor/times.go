@@ -28,11 +28,15 @@ func (e *evidence) tokenFacts() {
 		if c.token == nil || c.kind == secretInCookie {
 			continue
 		}
+		before := len(e.list)
 		e.tokenTimes(c)
 		e.tokenIdentity(c)
 		e.tokenKind(c)
 		e.tokenBinding(c)
 		e.tokenRights(c)
+		if c.token.partial {
+			e.forgetAbsent(before)
+		}
 	}
 	for _, line := range e.request.Header.Values("Cookie") {
 		for pair := range strings.SplitSeq(line, ";") {
@@ -47,6 +51,19 @@ func (e *evidence) tokenFacts() {
 	if x := e.sent(secretInAuthorization); x != nil && x.token != nil {
 		e.add("token-readable", Computed, x.place, "the token can be read")
 	}
+}
+
+// forgetAbsent removes the facts from the place before on that say what a token has not.
+func (e *evidence) forgetAbsent(before int) {
+	kept := e.list[:before]
+	for _, f := range e.list[before:] {
+		if strings.HasSuffix(f.ID, "-absent") || f.ID == "unbound" || f.ID == "alg-none" {
+			delete(e.seen, f.ID)
+			continue
+		}
+		kept = append(kept, f)
+	}
+	e.list = kept
 }
 
 // tokenTimes compares exp, nbf and iat (RFC 7519 s4.1) with the reference.
