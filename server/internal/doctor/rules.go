@@ -73,7 +73,7 @@ var rules = []rule{
 
 	{"header-stripped", "authorization-sent said:none !scheme-not-offered !scheme-missing !empty-credential !quirk-keys-beside-token !none-names-key", strong + weak, "none"},
 	{"header-stripped", "authorization-sent said:none !none-names-key", weak, "none"},
-	{"header-stripped", "authorization-sent code:header-stripped", decides, "none"},
+	{"header-stripped", "authorization-sent code:header-stripped !scheme-not-offered", decides, "none"},
 	{"header-stripped", "authorization-sent code:no-credentials !scheme-not-offered !scheme-missing !empty-credential", strong, "none"},
 	{"header-stripped", "authorization-sent said:login bare-challenge scheme-offered", weak, "login"},
 	{"header-stripped", "authorization-sent said:login no-challenge", base, "login"},
@@ -790,6 +790,17 @@ var rules = []rule{
 	{"not-permitted", "address-expired-now", contradicts, "address"},
 	{"not-permitted", "address-expired", contradicts, "address"},
 	{"wrong-scheme", "basic-sent quirk-basic-retired", -weak, "retired"},
+
+	{"wrong-scheme", "basic-sent password-sent said:malformed-credentials !scheme-offered !basic-not-base64 !basic-no-colon !basic-padding !stray-octets !alternatives-told", strong + weak, "scheme"},
+	{"malformed-credentials", "basic-sent password-sent !scheme-offered !basic-not-base64 !basic-no-colon !basic-padding", -weak, "sent"},
+	{"two-sign-ins-one-field", "basic-sent password-sent said:malformed-credentials front-nginx !scheme-offered !basic-not-base64 !basic-no-colon", strong, "front"},
+	{"no-credentials", "cookie-unsent", -weak, "context"},
+	{"proxy-credentials-missing", "preflight", contradicts, "context"},
+	{"scheme-unusable", "offers-windows-only none-sent !offers-negotiate status-401", strong + weak, "windows"},
+	{"digest-answer-wrong", "digest-uri-absolute", strong, "digest"},
+	{"dpop-proof-wrong", "said:certificate-binding !dpop-proof-sent !offers-dpop", contradicts, "special"},
+	{"outage-as-refusal", "usual:client-certificate-missing", -weak, "tls"},
+	{"no-credentials", "usual:client-certificate-missing", -weak, "tls"},
 
 	// Without credentials nothing behind them was read.
 	{"organisation-rule", "none-sent", contradicts, "sent"},
