@@ -320,6 +320,12 @@ func operation(r *Request, target *url.URL) string {
 	return r.Header.Get("X-Amz-Target") + " " + target.Query().Get("Action") + " " + bodyMembers(r)["Action"]
 }
 
+// signInQuery matches addresses whose query names the operation.
+var signInQuery = regexp.MustCompile(`(?i)(^|&)(method|action|op|cmd|do|act|command)=(user\.)?(log_?in|sign_?in|authenticate)(&|$)`)
+
+// socketPath matches addresses of connections whose first message has the credentials.
+var socketPath = regexp.MustCompile(`(?i)/(websocket|wss?|socket\.io|cable|sockjs|graphql-ws)(/|$)`)
+
 // refreshPath matches addresses that take a refresh token.
 var refreshPath = regexp.MustCompile(`(?i)[/_-](token/refresh|refresh|refresh[-_]?token|tokens?/renew)(\.\w+)?/?$`)
 
@@ -436,8 +442,9 @@ func (e *evidence) unsent(signIn bool) {
 	if refusal := e.c.Refusal(); refusal != nil && refusal.Probe == ProbeAnonymous {
 		e.add("asked-anonymously", Computed, "request", "the doctor asked without credentials")
 	}
-	if len(r.Body) == 0 && slices.Contains([]string{"POST", "PUT", "PATCH"}, strings.ToUpper(r.Method)) && r.Header.Has("Content-Type") {
-		e.add("body-unseen", Computed, "request", "the input does not have the body of the request, which may have credentials")
+	if len(r.Body) == 0 && slices.Contains([]string{"POST", "PUT", "PATCH"}, strings.ToUpper(r.Method)) && r.Header.Has("Content-Type") ||
+		socketPath.MatchString(e.target.Path) {
+		e.add("body-unseen", Computed, "request", "the input does not have the body or the messages of the request, which may have credentials")
 	}
 	e.add("none-sent", Computed, "request", "the request has no credentials: no Authorization, Cookie, key field, key parameter or certificate")
 }

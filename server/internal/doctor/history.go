@@ -48,6 +48,9 @@ func keyIDs(members map[string]any) []string {
 	return ids
 }
 
+// failedPage matches pages that ask to sign in again after a failure.
+var failedPage = regexp.MustCompile(`(?i)(log-?in|sign[-_]?in|auth)[-_/]?(error|fail|failed|failure)\b|(log-?in|sign[-_]?in|auth)\S*[?&#](login[-_]?|auth[-_]?)?(error|failed|failure|invalid)(=(1|true|login|auth\w*|bad\w*|invalid\w*|failed)?)?(&|$)`)
+
 // deniedPage matches pages that tell a known user that a right is missing.
 var deniedPage = regexp.MustCompile(`(?i)[/_=-](access[-_]?denied|forbidden|not[-_]?authori[sz]ed|permission[-_]?denied|no[-_]?(access|permission)|insufficient[-_]?(permissions?|privileges?))([/?&#.]|$)`)
 
@@ -61,7 +64,10 @@ func (e *evidence) responseFacts() {
 		e.add("status-2xx", Computed, "status", "the status is %d", r.Status)
 	case r.Status < 400:
 		e.add("status-3xx", Computed, "status", "the status is %d", r.Status)
-		if to := r.Header.Get("Location"); signInPage.MatchString(to) {
+		to := r.Header.Get("Location")
+		if failedPage.MatchString(to) && e.seen["sign-in-address"] {
+			e.add("to-failed-sign-in", Computed, "Location", "the server redirects to the page of a failed sign-in: %s", e.quote(to))
+		} else if signInPage.MatchString(to) {
 			e.add("to-sign-in", Computed, "Location", "the server redirects to a sign-in page: %s", e.quote(to))
 		} else if deniedPage.MatchString(to) {
 			e.add("to-denied-page", Computed, "Location", "the server redirects to a page for users without a right: %s", e.quote(to))

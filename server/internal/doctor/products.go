@@ -320,6 +320,9 @@ func (e *evidence) codeFacts() {
 		case 8:
 			decided[id] = true
 			e.add("code:"+id, Coded, at, "%s of %s", e.quote(code), entry.of.Name)
+			if slices.Contains(e.products, entry.of) {
+				e.add("product-decides", Coded, at, "%s of %s", e.quote(code), entry.of.Name)
+			}
 			e.add("product-code", Coded, at, "%s of %s", e.quote(code), entry.of.Name)
 		case 4:
 			e.add("usual:"+id, Coded, at, "%s of %s", e.quote(code), entry.of.Name)
