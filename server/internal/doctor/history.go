@@ -49,7 +49,7 @@ func keyIDs(members map[string]any) []string {
 }
 
 // failedPage matches pages that ask to sign in again after a failure.
-var failedPage = regexp.MustCompile(`(?i)(log-?in|sign[-_]?in|auth)[-_/]?(error|fail|failed|failure)\b|(log-?in|sign[-_]?in|auth)\S*[?&#](login[-_]?|auth[-_]?)?(error|failed|failure|invalid)(=(1|true|login|auth\w*|bad\w*|invalid\w*|failed)?)?(&|$)`)
+var failedPage = regexp.MustCompile(`(?i)(log-?in|sign[-_]?in|auth)[-_/]?(error|fail|failed|failure)\b`)
 
 // deniedPage matches pages that tell a known user that a right is missing.
 var deniedPage = regexp.MustCompile(`(?i)[/_=-](access[-_]?denied|forbidden|not[-_]?authori[sz]ed|permission[-_]?denied|no[-_]?(access|permission)|insufficient[-_]?(permissions?|privileges?))([/?&#.]|$)`)
@@ -66,7 +66,7 @@ func (e *evidence) responseFacts() {
 		e.add("status-3xx", Computed, "status", "the status is %d", r.Status)
 		to := r.Header.Get("Location")
 		if failedPage.MatchString(to) && e.seen["sign-in-address"] {
-			e.add("to-failed-sign-in", Computed, "Location", "the server redirects to the page of a failed sign-in: %s", e.quote(to))
+			e.add("sign-in-failed", Computed, "Location", "the server redirects to the page of a failed sign-in: %s", e.quote(to))
 		} else if signInPage.MatchString(to) {
 			e.add("to-sign-in", Computed, "Location", "the server redirects to a sign-in page: %s", e.quote(to))
 		} else if deniedPage.MatchString(to) {

@@ -378,8 +378,6 @@ var rules = []rule{
 	{"session-ended", "cookie-sent to-sign-in", strong, "cookie"},
 	{"session-ended", "to-sign-in error-in-address", contradicts, "address"}, // the error is the reason
 	{"not-permitted", "to-denied-page", strong, "page"},
-	{"wrong-secret", "to-failed-sign-in !error-in-address", strong + weak, "page"},
-	{"wrong-secret", "to-failed-sign-in", weak, "page"},
 	{"session-ended", "cookie-sent status-401", weak, "cookie"},
 	{"session-ended", "cookie-sent said:login", strong, "cookie"},
 	{"session-ended", "exp-ahead said:session-ended", weak, "ahead"},
