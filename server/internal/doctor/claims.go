@@ -12,10 +12,12 @@ var (
 	claimByName = regexp.MustCompile(`(?i)\bclaims?\b|\bjwt ?id\b|\(subject\)|\bsubject must be\b|\b(?:payload|token) (?:issuer|audience|subject)\b`)
 	claimForm   = regexp.MustCompile(`(?i)\b(?:must be|should be|is not|not|has to be|expected to be) (?:an? |in |of type )?(?:positive |numeric |valid |non-empty )?` +
 		`(?:[\w ]{0,12})?(?:number|numeric|integer|string|uuid|array|list|numeric ?date|object|boolean|date|timestamp)\b|\blonger than \d+ char|\binvalid type for claim\b|\bvalue must be (?:numeric|textual)`)
-	claimValue = regexp.MustCompile(`(?i)\b(?:unexpected|invalid|mismatch\w*|wrong|incorrect|not accepted|not allowed|not valid|not satisfied|(?:does not|doesn't|didn't) match|needs to be one of|rejected)\b`)
-	claimEmpty = regexp.MustCompile(`(?i)\b(?:empty|missing|no|without|lacks?)\b[^.;:]{0,12}["'` + "`" + `\[(]?(?:exp|nbf|iat|iss|aud|sub|jti|azp|acr|tid|issuer|subject|issue time|expiration time)\b|\b(?:exp|nbf|iat|iss|aud|sub|jti)\b["'` + "`" + `\])]? required\b`)
-	namedClaim = regexp.MustCompile(`(?i)\bclaim ["'` + "`" + `][^"'` + "`" + `]+["'` + "`" + `].{0,20}(?:does not|doesn't) (?:have|match)|^unexpected ["'][\w.:/-]+["'] (?:claim )?value`)
-	keySetBad  = regexp.MustCompile(`(?i)(?:\bjwks?\b|\bjson web key ?set\b|\bjwk set\b|\bkey ?set\b).{0,60}\b(?:malformed|pars(?:e|ing) error|parse|invalid|empty|not an array|` +
+	claimValue  = regexp.MustCompile(`(?i)\b(?:unexpected|invalid|mismatch\w*|wrong|incorrect|not accepted|not allowed|not valid|not satisfied|(?:does not|doesn't|didn't) match|needs to be one of|rejected)\b`)
+	claimEmpty  = regexp.MustCompile(`(?i)\b(?:empty|missing|no|without|lacks?)\b[^.;:]{0,12}["'` + "`" + `\[(]?(?:exp|nbf|iat|iss|aud|sub|jti|azp|acr|tid|issuer|subject|issue time|expiration time)\b|\b(?:exp|nbf|iat|iss|aud|sub|jti)\b["'` + "`" + `\])]? required\b`)
+	claimForm2  = regexp.MustCompile(`(?i)\binvalid (?:exp|nbf|iat) value\b`)
+	decodeError = regexp.MustCompile(`(?i)\b(?:json|base64(?:url)?|utf-8|codec|deseriali[sz]e|unmarshal\w*)\b.*\b(?:character|byte|token)s?\b.{0,20}(?:$|\bin position|\bat |detected|input|')`)
+	namedClaim  = regexp.MustCompile(`(?i)\bclaim ["'` + "`" + `][^"'` + "`" + `]+["'` + "`" + `].{0,20}(?:does not|doesn't) (?:have|match)|^unexpected ["'][\w.:/-]+["'] (?:claim )?value`)
+	keySetBad   = regexp.MustCompile(`(?i)(?:\bjwks?\b|\bjson web key ?set\b|\bjwk set\b|\bkey ?set\b).{0,60}\b(?:malformed|pars(?:e|ing) error|parse|invalid|empty|not an array|` +
 		`(?:no|any) (?:valid |usable |signing |public |supported )*keys?|(?:did|does) ?n[o']t (?:contain|have)|create key fail|wrong length)\b|\b(?:malformed|invalid|empty) (?:jwks?|json web key|jwk) ?set\b`)
 	keySetSearch = regexp.MustCompile(`(?i)match|\bkid\b|\bfind\b|\bfound\b|correspond|applicable|multiple`)
 	networkError = regexp.MustCompile(`\b(?:ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|EHOSTUNREACH|UnknownHostException|ConnectException|SocketTimeoutException|ResourceAccessException)\b|` +
@@ -63,7 +65,11 @@ func (w passage) partTopic() (topic string, always bool) {
 		return "outage-as-refusal", true
 	case (len(names) > 0 || claimByName.MatchString(text)) && claimForm.MatchString(text):
 		return "claim-missing", true
-	case namedClaim.MatchString(text):
+	case decodeError.MatchString(text):
+		return "malformed-credentials", true
+	case claimForm2.MatchString(text):
+		return "claim-missing", true
+	case namedClaim.MatchString(text) && (len(names) == 0 || strings.Contains(strings.ToLower(text), "claim")):
 		return "claim-missing", len(names) == 0
 	case len(names) <= 1 && claimEmpty.MatchString(text):
 		return "claim-missing", false

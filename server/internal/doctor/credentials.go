@@ -310,7 +310,7 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 }
 
 // signInPath matches addresses that take credentials in the body.
-var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|log[-_]?in|logon|sign[-_]?in|authn|auth|authenticate|authentication|sessions?|connect|grant|verify|password|refresh|ticket|security_check|saml2?|acs)([/._?-]|$)`)
+var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|(?:first|second)-?factor|log[-_]?in|logon|sign[-_]?in|authn|auth|authenticate|authentication|sessions?|connect|grant|verify|password|refresh|ticket|security_check|saml2?|acs)([/._?-]|$)`)
 
 // signInOperation matches operations that take credentials in the body, by the name that stands beside the address.
 var signInOperation = regexp.MustCompile(`(?i)cognito|assumerole|auth|sign-?in|sign-?up|login|password|token`)

@@ -309,7 +309,7 @@ func (e *evidence) saidFacts() {
 				continue // a hostile text repeats itself
 			}
 			told[f.topic] = true
-			if means := e.meaning[w.text]; len(means) > 0 && f.topic != "bad-token" && !slices.Contains(means, f.topic) && (e.reported[w.text] || general[f.topic]) {
+			if means := e.meaning[w.text]; len(means) > 0 && (f.topic != "bad-token" || slices.Contains(means, "malformed-credentials")) && !slices.Contains(means, f.topic) && (e.reported[w.text] || general[f.topic]) {
 				continue // its product means something else by this text
 			}
 			if f.topic == "none" && w.by == byServer && ofToken.MatchString(strings.Join(w.words, " ")) && e.seen["authorization-sent"] {

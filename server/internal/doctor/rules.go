@@ -665,6 +665,7 @@ var rules = []rule{
 	{"stray-characters", "brackets-around", leads, "octets"},
 	{"placeholder", "example-echoed", leads, "empty"},
 	{"cookie-not-sent", "usual:cookie-not-sent authorization-absent !cookie-sent", strong + weak + weak, "cookie"},
+	{"wrong-secret", "jwt-sent error-invalid_token !said:wrong-secret", -weak, "jwt"},
 	{"placeholder", "password-empty said:none", strong + weak + base, "empty"},
 	{"certificate-binding", "said:certificate-binding said:client-certificate-missing authorization-sent", strong + weak + base, "words"},
 	{"dpop-proof-missing", "other-scheme-named bearer-sent", -weak, "named"},
