@@ -312,6 +312,9 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 // signInPath matches addresses that take credentials in the body.
 var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|(?:first|second)-?factor|log[-_]?in|logon|sign[-_]?in|authn|auth|authenticate|authentication|sessions?|connect|grant|verify|password|refresh|ticket|security_check|saml2?|acs)([/._?-]|$)`)
 
+// signInHost matches hosts that serve nothing but sign-ins and tokens.
+var signInHost = regexp.MustCompile(`(?i)^(sts|login|oauth2|signin|idp|sso|accounts)\.`)
+
 // signInOperation matches operations that take credentials in the body, by the name that stands beside the address.
 var signInOperation = regexp.MustCompile(`(?i)cognito|assumerole|auth|sign-?in|sign-?up|login|password|token`)
 
@@ -335,7 +338,7 @@ func (e *evidence) requestFacts() {
 	auth := e.sent(secretInAuthorization)
 	lines := r.Header.Values("Authorization")
 	method := strings.ToUpper(r.Method)
-	signIn := method != "GET" && method != "HEAD" && (signInPath.MatchString(e.target.Path) || signInOperation.MatchString(operation(r, e.target)))
+	signIn := method != "GET" && method != "HEAD" && (signInPath.MatchString(e.target.Path) || signInHost.MatchString(e.target.Host) || signInOperation.MatchString(operation(r, e.target)))
 	if signIn {
 		e.add("sign-in-address", Computed, "address", "the address is one to sign in or to fetch a token")
 	}

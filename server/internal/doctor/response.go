@@ -86,6 +86,9 @@ func (e *evidence) say(at, text string, by speaker) {
 		text = javaName.ReplaceAllString(text, "$1") // "auth" and "principal" in the name of a package say nothing
 	}
 	text = stockSentences.ReplaceAllString(text, "")
+	if by != byPerson {
+		text = known().withoutCommon(text)
+	}
 	if len(e.words) < maxPassages && strings.TrimSpace(text) != "" {
 		if len(text) > maxSaid {
 			text = text[:strings.LastIndexAny(text[:maxSaid], " \n")+1] // never a part of a secret
@@ -138,9 +141,10 @@ func (e *evidence) readChallenges() {
 
 // scheme and parameters of challenges that break the grammar in ways that are often seen.
 var (
-	looseScheme = regexp.MustCompile(`(?i)^\s*([a-z][a-z0-9_-]{1,30})(?:\s|$)`)
-	looseParam  = regexp.MustCompile(`([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^",\s]+))`)
-	commaless   = regexp.MustCompile(`"\s+[A-Za-z_]+="`)
+	looseScheme     = regexp.MustCompile(`(?i)^\s*([a-z][a-z0-9_-]{1,30})(?:\s|$)`)
+	looseParam      = regexp.MustCompile(`([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^",\s]+))`)
+	schemelessError = regexp.MustCompile(`(?i)^\s*error\s*=`)
+	commaless       = regexp.MustCompile(`"\s+[A-Za-z_]+="`)
 )
 
 // relaxed reads a challenge without commas between its parameters.
@@ -155,11 +159,14 @@ func relaxed(value string) (durward.Challenge, bool) {
 }
 
 func loose(value string) (c durward.Challenge, ok bool) {
-	m := looseScheme.FindStringSubmatch(value)
-	if m == nil {
+	switch m := looseScheme.FindStringSubmatch(value); {
+	case m != nil:
+		c.Scheme = m[1]
+	case schemelessError.MatchString(value):
+		c.Scheme = "Bearer" // the parameters are those of RFC 6750 s3
+	default:
 		return c, false
 	}
-	c.Scheme = m[1]
 	for _, p := range looseParam.FindAllStringSubmatch(value, 20) {
 		c.Params = append(c.Params, durward.Param{Name: p[1], Value: p[2] + p[3] + p[4]})
 	}
@@ -373,7 +380,7 @@ func (e *evidence) leaf(name, value, at string, by speaker) {
 	if strings.HasPrefix(value, "http://") || strings.HasPrefix(value, "https://") {
 		return
 	}
-	e.say(at, known().withoutCommon(value), by)
+	e.say(at, value, by)
 	e.embedded(value, at)
 }
 

@@ -450,6 +450,7 @@ var rules = []rule{
 	{"digest-answer-wrong", "digest-sent status-400", strong, "400"},
 	{"digest-answer-wrong", "digest-sent", base, "base"},
 	{"digest-answer-wrong", "authorization-sent !digest-sent", impossible, "sent"},
+	{"digest-answer-wrong", "sign-in-address !digest-sent", contradicts, "against"}, // "redirect URI mismatch"
 
 	{"scheme-unusable", "ntlm-in-negotiate !ntlm-last-refused", strong, "negotiate"},
 	{"scheme-unusable", "ntlm-in-negotiate !ntlm-last-refused !offers-ntlm", strong + base, "negotiate"},
@@ -563,6 +564,9 @@ var rules = []rule{
 
 	// The server.
 	{"wrong-status", "sign-in-page", strong, "status"},
+	{"wrong-secret", "sign-in-page basic-sent !basic-no-colon", strong + base, "page"},
+	{"expired", "sign-in-page authorization-sent", weak, "page"},
+	{"revoked", "sign-in-page authorization-sent", base, "page"},
 	{"wrong-status", "status-2xx refused", weak, "status"},
 	{"wrong-status", "exp-past status-500", strong, "status"},
 	{"wrong-status", "status-403 error-invalid_token", weak, "status"},

@@ -469,6 +469,15 @@ func (e *evidence) markedTime(name, value string) {
 // skewAllowed matches the leeway that a library names beside the times.
 var skewAllowed = regexp.MustCompile(`(?i)\b(?:allowed|permitted|maximum) clock skew\b`)
 
+// limitsInWords compares the begin, the end and the time of the server, which stand in this order.
+func (e *evidence) limitsInWords(w passage, times []time.Time) {
+	if now, end := times[len(times)-1], times[len(times)-2]; now.After(end) {
+		e.add("end-named", Computed, w.at, "the server names the end %s and its own time %s", showTime(end), showTime(now))
+	} else if begin := times[0]; now.Before(begin) {
+		e.add("begin-named", Computed, w.at, "the server names the begin %s and its own time %s", showTime(begin), showTime(now))
+	}
+}
+
 // timesInWords compares the times that the server itself names.
 func (e *evidence) timesInWords() {
 	for _, w := range e.words {
@@ -489,16 +498,15 @@ func (e *evidence) timesInWords() {
 		said := func(list ...string) bool {
 			return slices.ContainsFunc(list, func(one string) bool { return strings.Contains(strings.ToLower(w.text), one) })
 		}
+		end := len(times) >= 3 && said("expiry", "expires", "expired", "end")
 		switch {
+		case end && said("start") && said("expiry"):
+			e.limitsInWords(w, times)
 		case len(times) >= 2 && said("signature expired", "signature not yet current", "skew", "server time", "request time", "too old", "clock"):
 			gap := times[len(times)-1].Sub(times[0]).Abs()
 			e.add("times-named", Computed, w.at, "the server names its own time and that of the request: %s apart", showDuration(gap))
-		case len(times) >= 3 && said("expiry", "expires", "expired", "end"):
-			if now, end := times[len(times)-1], times[len(times)-2]; now.After(end) {
-				e.add("end-named", Computed, w.at, "the server names the end %s and its own time %s", showTime(end), showTime(now))
-			} else if begin := times[0]; now.Before(begin) {
-				e.add("begin-named", Computed, w.at, "the server names the begin %s and its own time %s", showTime(begin), showTime(now))
-			}
+		case end:
+			e.limitsInWords(w, times)
 		case len(times) == 2 && said("expired", "expiration", "expires"):
 			if gap := math.Abs(times[1].Sub(times[0]).Seconds()); gap > 0 {
 				e.add("end-named", Computed, w.at, "the server names an end and its own time: %.0f s apart", gap)
