@@ -143,6 +143,7 @@ func (e *evidence) tokenIdentity(c *credential) {
 			e.add("aud-elsewhere", Computed, "claim aud", "aud is %s, the address is of %s", e.quote(strings.Join(aud, " ")), e.quote(e.target.Host))
 		}
 	}
+	e.vendorAudience(c, iss, aud)
 	// The documents that a probe or the history holds.
 	for _, doc := range e.documents() {
 		if keys := keyIDs(doc.members); keys != nil {
@@ -179,6 +180,71 @@ func (e *evidence) tokenIdentity(c *credential) {
 			}
 		}
 	}
+}
+
+// vendorAudiences are audiences of services that verify their tokens themselves, with the ends of their hosts. The
+// names are those of the first-party applications of Microsoft.
+var vendorAudiences = map[string][]string{
+	"00000003-0000-0000-c000-000000000000": {"graph.microsoft.com", "graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"},
+	"00000002-0000-0000-c000-000000000000": {"graph.windows.net"},
+	"00000002-0000-0ff1-ce00-000000000000": {"outlook.office365.com", "outlook.office.com", "ps.outlook.com"},
+	"00000003-0000-0ff1-ce00-000000000000": {"sharepoint.com"},
+	"797f4846-ba00-4fd7-ba43-dac1f8f63013": {"management.azure.com", "management.core.windows.net"},
+	"cfa8b339-82a2-471a-a3c9-0fc0be7a4093": {"vault.azure.net"},
+	"e406a681-f3d4-42a8-90b6-c2b029497af1": {"storage.azure.com", "core.windows.net"},
+	"499b84ac-1321-427f-aa17-267ca6975798": {"dev.azure.com", "visualstudio.com"},
+}
+
+// vendorHosts returns the hosts of the service that an audience means, or nil.
+func vendorHosts(aud string) []string {
+	if hosts := vendorAudiences[strings.ToLower(strings.TrimPrefix(aud, "spn:"))]; hosts != nil {
+		return hosts
+	}
+	u, err := url.Parse(aud)
+	if err != nil || u.Host == "" {
+		return nil
+	}
+	for _, hosts := range vendorAudiences {
+		if slices.ContainsFunc(hosts, func(h string) bool { return hostIs(u.Hostname(), "."+h) }) {
+			return hosts
+		}
+	}
+	return nil
+}
+
+// vendorAudience adds facts about tokens that their issuer made for a service of its own.
+func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
+	if e.target.Host == "" || e.sent(secretInAuthorization) != c {
+		return
+	}
+	here := e.target.Hostname()
+	for _, a := range aud {
+		hosts := vendorHosts(a)
+		if hosts != nil && !slices.ContainsFunc(hosts, func(h string) bool { return hostIs(here, "."+h) }) {
+			e.add("aud-of-vendor", Computed, "claim aud", "aud is %s, the service at %s; the address is of %s", e.quote(a), e.quote(hosts[0]), e.quote(e.target.Host))
+		}
+		if u, err := url.Parse(a); err == nil && a == iss && u.Path == "" && hostIs(u.Host, ".okta.com") && !hostIs(here, ".okta.com") {
+			e.add("aud-of-vendor", Computed, "claim aud", "the token is of Okta's own authorization server, for the API of Okta alone")
+		}
+		if a == "account" && len(aud) == 1 && strings.Contains(iss, "/realms/") && !sameSite(issuerHost(iss), here) {
+			e.add("aud-default", Computed, "claim aud", "aud is account alone, which Keycloak sets if no audience is configured")
+		}
+	}
+	if text(c.token.header, "nonce") != "" && e.seen["aud-of-vendor"] {
+		e.add("aud-of-vendor-sealed", Computed, "header nonce", "the header has a nonce: only the service itself can verify the signature")
+	}
+	if host := issuerHost(iss); (localHost(host) || clusterName.MatchString(host) || host != "" && !strings.Contains(host, ".")) && publicHost(here) {
+		e.add("iss-inner", Computed, "claim iss", "iss is %s, an inner name; the address is of %s", e.quote(iss), e.quote(e.target.Host))
+	}
+}
+
+// issuerHost returns the host of an issuer.
+func issuerHost(iss string) string {
+	u, err := url.Parse(iss)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 var addressIn = regexp.MustCompile(`https?://[^\s"'<>\\,]{3,200}`)
