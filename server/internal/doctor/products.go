@@ -377,7 +377,7 @@ func (e *evidence) codeFacts() {
 					if w.by != byLog && !slices.Contains(e.products, entry.of) {
 						entry.points = min(entry.points, strong) // other servers may use the same words
 					}
-					sentence := len(p.text) >= minSentence && p.entry.points >= strong && 4*len(p.text) >= len(w.text)
+					sentence := len(p.text) >= minSentence && (p.entry.points == decides && 4*len(p.text) >= len(w.text) || p.entry.points == strong && 2*len(p.text) >= len(w.text))
 					if (slices.Contains(e.products, entry.of) || sentence) && entry.points >= strong {
 						e.meaning[w.text] = append(e.meaning[w.text], entry.cause)
 						if 2*len(p.text) > len(w.text) {
