@@ -133,6 +133,7 @@ var rules = []rule{
 	{"prefix-missing", "token-without-scheme said:prefix-missing", decides, "form"},
 	{"prefix-missing", "token-without-scheme said:malformed-credentials", decides, "form"},
 	{"prefix-missing", "token-without-scheme said:none", decides, "form"},
+	{"prefix-missing", "token-without-scheme code:malformed-credentials", decides, "form"},
 	{"prefix-missing", "token-without-scheme said:wrong-scheme", decides, "form"},
 	{"prefix-missing", "token-without-scheme offers-bearer", decides, "form"},
 	{"prefix-missing", "token-without-scheme !quirk-takes-bare-token", strong + weak, "form"},
