@@ -142,6 +142,7 @@ var rules = []rule{
 	{"prefix-missing", "scheme-missing said:malformed-credentials", strong, "form"},
 	{"prefix-missing", "scheme-missing !quirk-takes-bare-token", strong, "form"},
 	{"prefix-missing", "scheme-glued", weak, "form"},
+	{"wrong-secret", "token-without-scheme scheme-missing !quirk-takes-bare-token", contradicts, "form"},
 	{"prefix-missing", "scheme-offered", contradicts, "against"},
 	{"prefix-missing", "credentials-read", contradicts, "against"},
 	{"header-stripped", "credentials-read", contradicts, "against"},
