@@ -60,7 +60,7 @@ const (
 )
 
 func newPassage(at, text string, by speaker) passage {
-	return passage{at: at, text: text, by: by, words: normalise(text)}
+	return passage{at: at, text: text, by: by, words: normalise(addressWords.ReplaceAllString(text, " "))}
 }
 
 // anyReason is a part of the words of RFC 6750 s3.1 that libraries send with invalid_token for every

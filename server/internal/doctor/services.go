@@ -28,6 +28,9 @@ var serviceRules = []rule{
 	{"app-password-needed", "status-403 said-nothing", contradicts, "special"},
 }
 
+// addressWords matches addresses and names of repositories: their parts are no words of a sentence.
+var addressWords = regexp.MustCompile(`https?://[^\s"'<>]*[^\s"'<>.,;:)\]]|\b[\w.-]+/[\w.-]+\.git\b`)
+
 // keyEchoed matches the secret that a server repeats.
 var keyEchoed = regexp.MustCompile("(?i)\\b(?:keys?|token|secret|credentials?) (?:provided|received|passed|given|sent|supplied)\\s*[:=]\\s*[\"'`]?([^\\s\"'`,;\\\\]{3,200})")
 
