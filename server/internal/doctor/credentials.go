@@ -445,7 +445,7 @@ func (e *evidence) unsent(signIn bool) {
 	if refusal := e.c.Refusal(); refusal != nil && refusal.Probe == ProbeAnonymous {
 		e.add("asked-anonymously", Computed, "request", "the doctor asked without credentials")
 	}
-	if len(r.Body) == 0 && slices.Contains([]string{"POST", "PUT", "PATCH"}, strings.ToUpper(r.Method)) && r.Header.Has("Content-Type") ||
+	if len(r.Body) == 0 && slices.Contains([]string{"POST", "PUT", "PATCH"}, strings.ToUpper(r.Method)) ||
 		socketPath.MatchString(e.target.Path) {
 		e.add("body-unseen", Computed, "request", "the input does not have the body or the messages of the request, which may have credentials")
 	}

@@ -386,6 +386,8 @@ var rules = []rule{
 	{"session-ended", "cookie-cleared", weak, "cookie"},
 	{"session-ended", "cookie-sent to-sign-in", strong, "cookie"},
 	{"session-ended", "to-sign-in error-in-address", contradicts, "address"}, // the error is the reason
+	{"session-ended", "none-sent !body-unseen !cookie-cleared", -weak, "sent"},
+	{"not-permitted", "status-401 said:bad-token !code:not-permitted !usual:not-permitted", contradicts, "token"}, // 401: the token, not its owner
 	{"not-permitted", "to-denied-page", strong, "page"},
 	{"session-ended", "cookie-sent status-401", weak, "cookie"},
 	{"session-ended", "cookie-sent said:login", strong, "cookie"},
@@ -822,14 +824,14 @@ var rules = []rule{
 	{"no-credentials", "usual:client-certificate-missing", -weak, "tls"},
 
 	// Without credentials nothing behind them was read.
-	{"organisation-rule", "none-sent", contradicts, "sent"},
-	{"insufficient-scope", "none-sent", contradicts, "sent"},
+	{"organisation-rule", "none-sent !body-unseen", contradicts, "sent"},
+	{"insufficient-scope", "none-sent !body-unseen", contradicts, "sent"},
 	{"not-permitted", "none-sent status-401", contradicts, "sent"},
 	{"not-permitted", "scheme-not-offered !error-insufficient_scope", contradicts, "offered"},
 	{"insufficient-scope", "scheme-not-offered !error-insufficient_scope", contradicts, "offered"},
-	{"second-factor-owed", "none-sent", contradicts, "sent"},
-	{"revoked", "none-sent !tls-told", contradicts, "sent"},
-	{"account-not-active", "none-sent status-401", contradicts, "sent"},
+	{"second-factor-owed", "none-sent !body-unseen", contradicts, "sent"},
+	{"revoked", "none-sent !body-unseen !tls-told", contradicts, "sent"},
+	{"account-not-active", "none-sent !body-unseen status-401", contradicts, "sent"},
 	{"wrong-secret", "none-sent tls-told", contradicts, "sent"},
 }
 
