@@ -154,6 +154,9 @@ var keepsVague = map[string]bool{
 	"ambiguous-credentials": true, "scheme-unusable": true, "cookie-not-sent": true, "preflight-refused": true,
 }
 
+// ofClaims are topics that say more of a claim than that it is missing.
+var ofClaims = []string{"insufficient-scope", "wrong-audience", "wrong-issuer", "second-factor-owed", "wrong-algorithm"}
+
 // find returns the rows that match words. At one place the row with more words counts, and a special
 // topic before a general one: "session expired" is not an expired token.
 func find(words []string) (found []spoken) {
@@ -176,6 +179,9 @@ func find(words []string) (found []spoken) {
 				continue
 			}
 			switch {
+			case f.topic == "claim-missing" && slices.Contains(ofClaims, g.topic):
+				loses = true
+			case g.topic == "claim-missing" && slices.Contains(ofClaims, f.topic):
 			case general[f.topic] && !general[g.topic]:
 				loses = true
 			case !general[f.topic] && general[g.topic]:

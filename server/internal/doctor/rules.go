@@ -289,7 +289,8 @@ var rules = []rule{
 	{"expired", "exp-past-now", strong, "exp"},
 	{"expired", "cookie-token-past", strong + weak, "exp"},
 	{"expired", "address-expired", decides, "address"},
-	{"expired", "address-expired-now", strong, "address"},
+	{"expired", "address-expired-now", strong + weak + base, "address"},
+	{"wrong-secret", "address-expired-now", contradicts, "address"},
 	{"expired", "end-named !times-named", decides, "named"},
 	{"expired", "usual:wrong-secret session-token-sent", strong + weak, "temporary"},
 	{"expired", "mark-past said:expired", strong, "mark"},
@@ -733,7 +734,7 @@ var rules = []rule{
 	{"method-retired", "status-410 said:expired", -weak, "less"},
 
 	// Statuses that few causes have.
-	{"account-not-active", "status-402", strong, "status"},
+	{"account-not-active", "status-402", strong + weak, "status"},
 	{"account-locked", "status-423", strong, "status"},
 	{"session-ended", "status-440", strong + weak, "status"},
 	{"no-credentials", "status-499 !authorization-sent !key-sent", strong, "status"},
