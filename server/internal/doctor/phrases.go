@@ -155,7 +155,7 @@ var keepsVague = map[string]bool{
 }
 
 // ofClaims are topics that say more of a claim than that it is missing.
-var ofClaims = []string{"insufficient-scope", "wrong-audience", "wrong-issuer", "second-factor-owed", "wrong-algorithm"}
+var ofClaims = []string{"insufficient-scope", "wrong-audience", "second-factor-owed", "wrong-algorithm"}
 
 // find returns the rows that match words. At one place the row with more words counts, and a special
 // topic before a general one: "session expired" is not an expired token.

@@ -694,6 +694,7 @@ var rules = []rule{
 	{"server-misconfigured", "secret-unreadable status-5xx", leads, "file"},
 	{"server-misconfigured", "secret-unreadable", strong + weak, "file"},
 	{"kerberos", "secret-unreadable status-5xx", contradicts, "file"},
+	{"kerberos", "ntlm-last-refused", contradicts, "ntlm"},
 	{"upstream-refused", "callback-address said:upstream-refused", strong + weak, "words+"},
 	{"not-permitted", "callback-address !usual:not-permitted !code:not-permitted", contradicts, "callback"},
 	{"wrong-secret", "callback-address", contradicts, "callback"},
