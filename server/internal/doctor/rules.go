@@ -557,7 +557,7 @@ var rules = []rule{
 
 	{"insecure-transport", "plain-http said:insecure-transport", decides, "http"},
 	{"insecure-transport", "plain-http status-403 !authorization-sent !key-sent", weak, "http"},
-	{"insecure-transport", "plain-http refused", base, "http"},
+	{"insecure-transport", "plain-http refused !scheme-offered", base, "http"},
 
 	// Between.
 	{"two-sign-ins-one-field", "bearer-sent scheme-not-offered offers-basic-only front-page", strong + weak + base, "front"},
@@ -814,6 +814,7 @@ var rules = []rule{
 	{"not-permitted", "address-expired", contradicts, "address"},
 	{"wrong-scheme", "basic-sent quirk-basic-retired", -weak, "retired"},
 
+	{"wrong-status", "callback-address", contradicts, "callback"},
 	{"wrong-scheme", "basic-sent password-sent said:malformed-credentials !scheme-offered !basic-not-base64 !basic-no-colon !basic-padding !stray-octets !alternatives-told", strong + weak, "scheme"},
 	{"malformed-credentials", "basic-sent password-sent !scheme-offered !basic-not-base64 !basic-no-colon !basic-padding", -weak, "sent"},
 	{"two-sign-ins-one-field", "basic-sent password-sent said:malformed-credentials front-nginx !scheme-offered !basic-not-base64 !basic-no-colon", strong, "front"},
@@ -824,6 +825,18 @@ var rules = []rule{
 	{"dpop-proof-wrong", "said:certificate-binding !dpop-proof-sent !offers-dpop", contradicts, "special"},
 	{"outage-as-refusal", "usual:client-certificate-missing", -weak, "tls"},
 	{"no-credentials", "usual:client-certificate-missing", -weak, "tls"},
+
+	// What may lie behind an answer that gives no reason.
+	{"server-store-mangled", "status-500 basic-sent front-page", weak, "base"},
+	{"ntlm-connection", "ntlm-in-negotiate offers-ntlm", weak, "ntlm"},
+	{"two-sign-ins-one-field", "basic-sent scheme-not-offered offers-bearer-only front-nginx", weak, "front"},
+	{"wrong-scheme", "basic-sent password-sent said:bad-token !scheme-offered !token-address", strong, "scheme"},
+	{"two-sign-ins-one-field", "basic-sent password-sent said:bad-token front-nginx !scheme-offered", weak, "front"},
+	{"cookie-not-sent", "cookie-sent plain-http status-401 !authorization-sent", base, "context"},
+	{"cookie-not-sent", "none-sent plain-http said:login", base, "context"},
+	{"lost-on-redirect", "none-sent status-401 offers-bearer !mcp", base, "redirect"},
+	{"app-password-needed", "basic-sent password-sent status-401 dav", base, "vendor"},
+	{"cross-site-refused", "websocket origin-sent status-403", strong, "socket"},
 
 	// Without credentials nothing behind them was read.
 	{"organisation-rule", "none-sent !body-unseen", contradicts, "sent"},
@@ -848,7 +861,7 @@ var kin = map[string][]string{
 	"expired":                    {"clock-wrong", "revoked", "session-ended"},
 	"revoked":                    {"expired", "account-not-active", "wrong-secret"},
 	"prefix-missing":             {"malformed-credentials", "wrong-secret", "wrong-scheme"},
-	"wrong-scheme":               {"wrong-credential-kind", "method-retired", "two-sign-ins-one-field"},
+	"wrong-scheme":               {"two-sign-ins-one-field", "wrong-credential-kind", "credentials-not-chosen"},
 	"wrong-credential-kind":      {"not-permitted", "wrong-scheme", "insufficient-scope"},
 	"malformed-credentials":      {"stray-characters", "placeholder", "ambiguous-credentials"},
 	"insufficient-scope":         {"not-permitted", "wrong-credential-kind", "organisation-rule"},
@@ -881,6 +894,9 @@ var kin = map[string][]string{
 
 // bare are the likeliest causes of a refusal that gives no reason, by what was sent. The first row that holds counts.
 var bare = []struct{ facts, causes string }{
+	{"digest-sent status-401", "wrong-secret digest-answer-wrong account-locked"},
+	{"status-403 front-page authorization-sent", "network-not-allowed edge-refused server-misconfigured"},
+	{"status-403 front-page none-sent", "network-not-allowed server-misconfigured client-certificate-missing"},
 	{"jwt-sent status-401", "expired wrong-audience wrong-issuer"},
 	{"bearer-sent status-401", "wrong-secret expired revoked"},
 	{"basic-sent status-401", "wrong-secret app-password-needed two-sign-ins-one-field"},
