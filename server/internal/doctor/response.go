@@ -328,7 +328,7 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 		}
 		return
 	}
-	if by == byServer && logBegin.Match(body) { // lines below a response without a body
+	if by == byServer && (logBegin.Match(body) || innerWords.Match(body[:min(len(body), 120)])) { // lines below a response without a body
 		for line := range strings.Lines(string(body)) {
 			e.say(belowResponse, line, byLog)
 			e.embedded(line, belowResponse)
@@ -338,6 +338,9 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 	e.say(at, string(body), by)
 	e.embedded(string(body), at)
 }
+
+// innerWords are words of libraries for Kerberos, Windows and LDAP, which stand in logs and in no answer.
+var innerWords = regexp.MustCompile(`\b(?:gss_\w+\(|GSS ERROR|krb5|K(?:DC|RB(?:5\w*)?_AP)_ERR|SEC_E_|LdapErr|ldap_\w+:|LDAP [Rr]esult [Cc]ode|GSSException|SpnegoError)`)
 
 // logBegin matches the beginning of a line of a log, of the output of a client or of a program.
 var logBegin = regexp.MustCompile(`^(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[./]\d\d[./]\d{4} |\[?[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d|(?:\w+\.)*\w+(?:Error|Exception)\b|\w+\s*=\s*[\[{"']|` +

@@ -714,6 +714,7 @@ var rules = []rule{
 	{"bad-signature", "said-claim", contradicts, "special"},
 	{"wrong-secret", "error-invalid_client !grant-password", contradicts, "client"},
 	{"wrong-secret", "log:outage-as-refusal", contradicts, "log"},
+	{"wrong-secret", "log-code !code:wrong-secret", contradicts, "log-code"}, // the log names another reason by its code
 	{"wrong-scheme", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued !scheme-offered", strong + weak, "scheme"},
 	{"prefix-missing", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued", contradicts, "against"},
 	{"app-password-needed", "said:method-retired password-sent", -weak, "retired"},
