@@ -502,7 +502,7 @@ func (e *evidence) credentialFacts() {
 		if c.masked {
 			e.add("masked", Computed, c.place, "the input masks the secret")
 		}
-		if c.mark != "" {
+		if c.mark != "" && (describes(c.mark) == "" || c.kind != secretInAuthorization && c.kind != secretInField || c.scheme == "basic") {
 			e.words = append(e.words, newPassage(c.place, c.mark, byPerson))
 		}
 		if c.scheme == "bearer" || c.scheme == "dpop" || c.kind == secretInQuery && strings.EqualFold(c.place, "parameter access_token") {

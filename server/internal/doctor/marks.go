@@ -22,11 +22,54 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)without iss`), "iss-absent", "the token has no iss"},
 	{regexp.MustCompile(`(?i)without aud`), "aud-absent", "the token has no aud"},
 	{regexp.MustCompile(`(?i)without kid`), "kid-absent", "the token has no kid"},
-	{regexp.MustCompile(`(?i)\b(id[_ -]?token|refresh[_ -]?token)\b`), "token-of-other-kind", "the token is no access token"},
+	{regexp.MustCompile(`(?i)\b(id[_ -]?token|refresh[_ -]?token)\b|\bcustom[_ -]?token\b|\bcreateCustomToken\b`), "token-of-other-kind", "the token is no access token"},
+	{regexp.MustCompile(`(?i)\bcut (?:off|at|after|in|short)\b|\bhalf\b|\btruncated\b|\bincomplete\b|\bfirst (?:two|2) parts\b|\bwithout (?:its )?signature part\b`), "jwt-cut", "the token was cut off"},
 	{regexp.MustCompile(`(?i)token alone|without (a )?colon|no colon`), "basic-no-colon", "no colon stands before the secret"},
 	{regexp.MustCompile(`(?i)too many|padding|not canonical`), "basic-padding", "the padding of base64 is wrong"},
 	{regexp.MustCompile(`(?i)\bopaque\b`), "opaque-sent", "the token is opaque"},
 	{regexp.MustCompile(`(?i)line ?end|newline|trailing (blank|space)|quotes around|in quotes`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
+}
+
+// described are words in place of a token that say what is wrong with it. The first row that matches counts.
+var described = []struct {
+	words *regexp.Regexp
+	cause string
+}{
+	{regexp.MustCompile(`(?i)\bgood\b|\bvalid\b|\bright\b|\bcorrect\b`), ""},
+	{regexp.MustCompile(`(?i)\bfirebase\b.*\banother\b.*\bproject\b|\banother firebase project\b`), "wrong-audience"},
+	{regexp.MustCompile(`(?i)\bnbf\b.*\b(?:tomorrow|hours?|days?|weeks?|far)\b`), "not-yet-valid"},
+	{regexp.MustCompile(`(?i)\b(?:iat|nbf|issued)\b.*\b(?:ahead|future|later|after)\b|\bclock\b`), "clock-wrong"},
+	{regexp.MustCompile(`(?i)\b(?:exp|expiry|expires|end)\b.*\b(?:past|yesterday|ago|over|before|reached)\b|\bexpired\b|\b(?:hours?|days?|weeks?|months?|year) old\b|\b(?:too|out) old\b|\blast (?:week|month|year)`), "expired"},
+	{regexp.MustCompile(`(?i)\bkid\b.*\b(?:not|unknown|missing from|absent from|other)\b|\bunknown kid\b|\b(?:rotated|retired|old|new|unpublished) (?:signing )?key\b|\bkey\b.*\bnot in\b`), "unknown-signing-key"},
+	{regexp.MustCompile(`(?i)\bsigned (?:with|by|using) (?:another|a different|the wrong|an?other|the other|an? (?:foreign|wrong|own)|someone)|\b(?:changed|altered|modified|tampered|forged|edited)\b|\b(?:wrong|bad|broken|invalid) signature\b|\bself[- ]signed\b`), "bad-signature"},
+	{regexp.MustCompile(`(?i)\b(?:without|lacking|no|missing) (?:an? |the )?(?:exp|sub|iss|aud|jti|iat|nbf|kid|tid|tenant|role|roles claim|\w+ claim)\b|\bexp as (?:a )?string\b`), "claim-missing"},
+	{regexp.MustCompile(`(?i)\b(?:iss|issuer)\b|\bv[12](?:\.0)? token\b|\bissued by (?:another|a different|the other)`), "wrong-issuer"},
+	{regexp.MustCompile(`(?i)\b(?:aud|audience|recipient)\b|\b(?:for|to) (?:another|a different|the other|the wrong|other) (?:api|audience|resource|service|app|application|client)\b|` +
+		`\b(?:access )?token (?:for|of) (?:microsoft )?(?:graph|another api|the front ?end|userinfo)\b`), "wrong-audience"},
+	{regexp.MustCompile(`(?i)\balg(?:orithm)?\b|\b(?:HS|RS|ES|PS)(?:256|384|512)\b|\bEdDSA\b`), "wrong-algorithm"},
+	{regexp.MustCompile(`(?i)\b(?:revoked|rolled|withdrawn|blacklisted|rotated|superseded)\b`), "revoked"},
+	{regexp.MustCompile(`(?i)\b(?:signed|logged) out\b|\bafter (?:sign|log)[- ]?out\b|\bended session\b`), "session-ended"},
+	{regexp.MustCompile(`(?i)\b(?:of|for|from|in) (?:another|a different|the wrong|the other|other) (?:tenant|project|environment|region|account|organi[sz]ation|workspace|cluster|realm|instance|site|stage|server)\b|\b(?:tenant|project|account) B\b`), "wrong-place"},
+	{regexp.MustCompile(`(?i)\b(?:disabled|deleted|suspended|deactivated|banned|unverified) (?:user|account|person)`), "account-not-active"},
+}
+
+// firebaseToken matches an ID token of Firebase, which is the kind that its servers take.
+var firebaseToken = regexp.MustCompile(`(?i)\bfirebase\b.*\bid[_ -]?token\b|\bid[_ -]?token\b.*\b(?:firebase|revokeRefreshTokens)\b`)
+
+// describes returns the cause that words in place of a token state, or "".
+func describes(mark string) string {
+	for _, d := range described {
+		if d.words.MatchString(mark) {
+			return d.cause
+		}
+	}
+	return ""
+}
+
+// describable are the causes that rules count strongly if the input says them of the token and the server gives no other reason.
+var describable = []string{
+	"expired", "wrong-audience", "wrong-issuer", "bad-signature", "unknown-signing-key", "wrong-algorithm", "claim-missing", "revoked",
+	"session-ended", "not-yet-valid", "clock-wrong", "wrong-place", "account-not-active",
 }
 
 // markedAudience matches the audience in words that stand in place of a token.
@@ -37,7 +80,14 @@ func (e *evidence) markFacts(c *credential) {
 	if c.mark == "" {
 		return
 	}
+	if cause := describes(c.mark); cause != "" && (c.kind == secretInAuthorization && c.scheme != "basic" || c.kind == secretInField) {
+		e.add("mark:"+cause, Said, c.place, "the input says: %s", e.quote(c.mark))
+		e.add("token-described", Said, c.place, "the input says what is wrong with the token")
+	}
 	for _, m := range marks {
+		if m.fact == "token-of-other-kind" && firebaseToken.MatchString(c.mark) {
+			continue
+		}
 		if m.words.MatchString(c.mark) {
 			e.add(m.fact, Said, c.place, "the input says: %s", m.text)
 		}

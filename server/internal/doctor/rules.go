@@ -687,6 +687,7 @@ var rules = []rule{
 	{"placeholder", "example-echoed", leads, "empty"},
 	{"cookie-not-sent", "usual:cookie-not-sent authorization-absent !cookie-sent", strong + weak + weak, "cookie"},
 	{"wrong-secret", "jwt-sent error-invalid_token !said:wrong-secret", -weak, "jwt"},
+	{"wrong-secret", "token-described mark:wrong-place", contradicts, "mark"},
 	{"placeholder", "password-empty said:none", strong + weak + base, "empty"},
 	{"certificate-binding", "said:certificate-binding said:client-certificate-missing authorization-sent", strong + weak + base, "words"},
 	{"dpop-proof-missing", "other-scheme-named bearer-sent", -weak, "named"},
@@ -942,6 +943,9 @@ func ruleSet() []rule {
 			rule{c.ID, "reason:" + c.ID, weak, "reason"},
 			rule{c.ID, "mark:" + c.ID, weak, "mark"},
 		)
+		if slices.Contains(describable, c.ID) {
+			all = append(all, rule{c.ID, "token-described mark:" + c.ID + " status-401 !said-special", strong + weak, "mark"})
+		}
 	}
 	return all
 }
