@@ -177,6 +177,7 @@ func (e *evidence) challengeFacts() {
 		}
 		if _, ok := c.Param("resource_metadata"); ok {
 			e.add("resource-metadata", Computed, e.challengeField(), "the challenge names the metadata of the resource (RFC 9728 s5.1)")
+			e.metadataAddress(c)
 		}
 		if _, ok := c.Param("scope"); ok {
 			e.add("scope-named", Computed, "WWW-Authenticate scope", "the challenge names a scope")
@@ -225,6 +226,22 @@ func (e *evidence) challengeFacts() {
 	}
 	if auth := e.sent(secretInAuthorization, secretInProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm") {
 		e.windowsFacts(auth)
+	}
+}
+
+// metadataAddress adds a fact if a client cannot reach the address of the metadata that a challenge names.
+func (e *evidence) metadataAddress(c challenge) {
+	named, _ := c.Param("resource_metadata")
+	u, err := url.Parse(named)
+	here := e.target.Hostname()
+	switch {
+	case named == "" || here == "" || !publicHost(here):
+	case err != nil || !u.IsAbs() || u.Host == "":
+		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, no absolute address (RFC 9728 s5.1)", e.quote(named))
+	case localHost(u.Hostname()) || clusterName.MatchString(u.Hostname()) || !strings.Contains(u.Hostname(), "."):
+		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, an inner name; the address is of %s", e.quote(named), e.quote(e.target.Host))
+	case u.Scheme == "http" && e.target.Scheme == "https":
+		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, http behind https", e.quote(named))
 	}
 }
 

@@ -535,6 +535,8 @@ var rules = []rule{
 	{"not-permitted", "authorization-sent hides", weak, "404"},
 
 	{"identity-unknown-here", "said:wrong-issuer said:identity-unknown-here", weak, "both"},
+	{"wrong-secret", "usual:identity-unknown-here user-unknown-said", -weak, "who"},
+	{"expired", "error-invalid_grant token-address", -weak, "grant"}, // a grant that is over is a refused grant
 
 	{"account-locked", "many-refusals said:wrong-secret", base, "history"},
 
@@ -605,6 +607,8 @@ var rules = []rule{
 	{"metadata-missing", "server-metadata-unreachable", strong + weak, "document"},
 	{"metadata-missing", "metadata-address refused", strong + weak + base, "document"},
 	{"metadata-missing", "resource-differs", decides, "document"},
+	{"metadata-missing", "resource-metadata-inner none-sent", leads, "document"},
+	{"no-credentials", "resource-metadata-inner", contradicts, "document"},
 	{"metadata-missing", "usual:metadata-missing none-sent", leads, "document"},
 	{"metadata-missing", "code:metadata-missing none-sent", leads, "document"},
 	{"no-credentials", "usual:metadata-missing", contradicts, "document"},
@@ -715,7 +719,7 @@ var rules = []rule{
 	{"bad-signature", "said-claim", contradicts, "special"},
 	{"wrong-secret", "error-invalid_client !grant-password", contradicts, "client"},
 	{"wrong-secret", "log:outage-as-refusal", contradicts, "log"},
-	{"wrong-secret", "log-code !code:wrong-secret", contradicts, "log-code"}, // the log names another reason by its code
+	{"wrong-secret", "log-code !code:wrong-secret !code:no-credentials", contradicts, "log-code"}, // the log names another reason by its code
 	{"wrong-scheme", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued !scheme-offered", strong + weak, "scheme"},
 	{"prefix-missing", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued", contradicts, "against"},
 	{"app-password-needed", "said:method-retired password-sent", -weak, "retired"},
