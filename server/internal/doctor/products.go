@@ -200,6 +200,13 @@ func hostIs(host, name string) bool {
 // recognise finds the products by their signs in the case.
 func (e *evidence) recognise() {
 	body := strings.ToLower(string(e.response.Body[:min(len(e.response.Body), 16<<10)]))
+	if e.response.Status == 0 { // a log alone
+		for _, w := range e.words {
+			if w.by == byLog && len(body) < 16<<10 {
+				body += "\n" + strings.ToLower(w.text)
+			}
+		}
+	}
 	for _, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		body += "\n" + strings.ToLower(line[:min(len(line), maxSaid)])
 	}
@@ -262,7 +269,9 @@ func (e *evidence) shows(s sign, body string) bool {
 		}
 	}
 	contains := strings.ToLower(s.Contains)
-	check(s.Host != "", func() bool { return hostIs(e.target.Host, s.Host) })
+	check(s.Host != "", func() bool {
+		return hostIs(e.target.Host, s.Host) || e.target.Host == "" && e.response.Status == 0 && namesHost(body, s.Host)
+	})
 	check(s.Path != "", func() bool {
 		return strings.Contains(strings.ToLower(e.target.Path+"?"+e.target.RawQuery), strings.ToLower(s.Path))
 	})
@@ -296,6 +305,21 @@ func (e *evidence) shows(s sign, body string) bool {
 		return slices.ContainsFunc(e.codes, func(c codeToken) bool { return c.is(strings.ToLower(s.Code)) })
 	})
 	return any && all
+}
+
+// namesHost reports whether a log has an address of a host.
+func namesHost(log, name string) bool {
+	for rest := log; ; {
+		i := strings.Index(rest, name)
+		if i < 0 {
+			return false
+		}
+		end := i + len(name)
+		if strings.Contains(rest[max(0, i-80):i], "://") && (end == len(rest) || strings.ContainsRune("/:?\"' ,)\n", rune(rest[end]))) {
+			return true
+		}
+		rest = rest[end:]
+	}
 }
 
 // nameIs compares the name of a field with one of a sign, which may end with a hyphen for a family.

@@ -206,6 +206,7 @@ var rules = []rule{
 	{"wrong-credential-kind", "key-sent !authorization-sent said:login quirk-oauth-only", decides, "kind"},
 	{"wrong-credential-kind", "key-sent !authorization-sent said:login", strong, "kind"},
 	{"wrong-credential-kind", "key-in-query !authorization-sent said:none", weak, "kind"},
+	{"wrong-credential-kind", "bearer-sent secret-is-key said:wrong-credential-kind", decides, "kind"},
 	{"wrong-credential-kind", "key-sent said:wrong-credential-kind !said:none", strong + weak, "words"},
 	{"wrong-credential-kind", "authorization-sent said:wrong-credential-kind", strong + weak, "words"},
 	{"wrong-credential-kind", "password-sent offers-bearer-only", weak, "password"},
@@ -584,6 +585,7 @@ var rules = []rule{
 	// The server.
 	{"wrong-status", "sign-in-page", strong, "status"},
 	{"wrong-secret", "sign-in-page basic-sent !basic-no-colon", strong + base, "page"},
+	{"wrong-secret", "sign-in-page opaque-sent", strong + base, "page"},
 	{"expired", "sign-in-page authorization-sent", weak, "page"},
 	{"revoked", "sign-in-page authorization-sent", base, "page"},
 	{"wrong-status", "status-2xx refused", weak, "status"},
