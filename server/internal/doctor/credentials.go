@@ -309,6 +309,9 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 	return nil
 }
 
+// escapeInside matches escapes of signs that an address cannot hold (RFC 3986 s2.1).
+var escapeInside = regexp.MustCompile(`%(?:40|3[AaFf]|2[0-9A-Fa-f]|5[CcEe])`)
+
 // signInPath matches addresses that take credentials in the body.
 var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|(?:first|second)-?factor|log[-_]?in|logon|sign[-_]?in|authn|auth|authenticate|authentication|sessions?|connect|grant|verify|password|refresh|ticket|security_check|saml2?|acs)([/._?-]|$)`)
 
@@ -703,6 +706,8 @@ func (e *evidence) basicForm(c *credential, value string) {
 			e.add("stray-octets", Computed, at, "a blank stands at the edge of the %s", part.name)
 		case strings.IndexFunc(v, invisible) >= 0:
 			e.add("stray-octets", Computed, at, "an invisible character stands in the %s", part.name)
+		case escapeInside.MatchString(v):
+			e.add("escape-in-password", Computed, at, "a %%-escape stands in the %s: it belongs into an address, not into the field", part.name)
 		case emptyShape.MatchString(v) && part.name == "password":
 			e.add("placeholder-word", Computed, at, "the password is the word of an empty variable")
 		}

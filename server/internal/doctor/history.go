@@ -67,7 +67,10 @@ func (e *evidence) responseFacts() {
 		to := r.Header.Get("Location")
 		if failedPage.MatchString(to) && e.seen["sign-in-address"] {
 			e.add("sign-in-failed", Computed, "Location", "the server redirects to the page of a failed sign-in: %s", e.quote(to))
-		} else if signInPage.MatchString(to) {
+		} else if signInPage.MatchString(to) || signInElsewhere.MatchString(to) && !deniedPage.MatchString(to) {
+			if u, err := url.Parse(strings.NewReplacer("<", "", ">", "").Replace(to)); err == nil && u.Host != "" && e.target.Host != "" && !strings.EqualFold(u.Host, e.target.Host) {
+				e.add("to-sign-in-elsewhere", Computed, "Location", "the sign-in page is on another host: %s", e.quote(u.Host))
+			}
 			e.add("to-sign-in", Computed, "Location", "the server redirects to a sign-in page: %s", e.quote(to))
 		} else if deniedPage.MatchString(to) {
 			e.add("to-denied-page", Computed, "Location", "the server redirects to a page for users without a right: %s", e.quote(to))
@@ -123,6 +126,9 @@ func (e *evidence) responseFacts() {
 		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
 	}
 }
+
+// signInElsewhere matches addresses of sign-ins by their host, or by a parameter that brings the browser back.
+var signInElsewhere = regexp.MustCompile(`(?i)^https?://(?:auth|login|sso|idp|id|accounts|signin|keycloak|authelia|authentik)[.-]|cloudflareaccess\.com/|/my\.policy|[?&](?:rd|redirect_uri|returnurl|return_to|SAMLRequest|goto|continue)=`)
 
 // frontRealm reports whether the challenge is one that a front end sends by itself: its default realm, or no sign of a server
 // behind it.

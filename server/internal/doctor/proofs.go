@@ -15,6 +15,17 @@ import (
 // quotedDigest matches parameters that have no quotation marks in an answer.
 var quotedDigest = regexp.MustCompile(`(?i)\b(qop|nc)="`)
 
+// pathOf returns an address without scheme and host.
+func pathOf(address string) string {
+	if _, rest, ok := strings.Cut(address, "://"); ok {
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			return rest[i:]
+		}
+		return "/"
+	}
+	return address
+}
+
 // digestFacts compares a Digest answer with the request and with the challenges (RFC 7616 s3.4).
 func (e *evidence) digestFacts() {
 	for _, c := range e.challenges {
@@ -35,7 +46,7 @@ func (e *evidence) digestFacts() {
 		return
 	}
 	param := func(name string) string { v, _ := credentials.Param(name); return v }
-	shortened := strings.Contains(auth.value, "...\"") || strings.Contains(auth.value, "…\"") || maskShape.MatchString(e.request.URL)
+	shortened := strings.Contains(auth.value, "...\"") || strings.Contains(auth.value, "…\"") || maskShape.MatchString(pathOf(e.request.URL))
 	if uri := param("uri"); uri != "" && !shortened && !maskShape.MatchString(uri) && e.request.URL != "" {
 		target := e.target.RequestURI()
 		if e.request.Method == "CONNECT" {

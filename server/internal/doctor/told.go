@@ -8,18 +8,21 @@ import (
 
 // Forms of lines that programs, configurations and front ends write, whatever the product.
 var (
-	fieldDropped    = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
-	variableLacking = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
-	lackingWords    = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
-	cutHash         = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
-	expandingPlace  = regexp.MustCompile(`(?i)compose|labels|environment|traefik\.http|basicauth\.users|\.env\b|\bENV\b|\bexport\b|echo "`)
-	redirectTold    = regexp.MustCompile(`(?i)HTTP/[\d.]+"? ?30[12378]\b|\bIssue another request to this URL|\[following\]|\bredirect(?:ed|ing|s)?\b.{0,20}\b(?:to|from)\b|\b30[12378] (?:Moved|Found|Temporary|Permanent|See Other)|^\s*<?\s*Location: `)
-	hostTold        = regexp.MustCompile(`https?://([A-Za-z0-9.-]+)`)
-	credentialsTold = regexp.MustCompile(`(?i)authorization|\bbearer\b|\bauth=|(?:^|\s)(?:-u|--user)\s|\btoken\b|credential`)
-	withoutCookies  = regexp.MustCompile(`(?i)credentials['"]?\s*:\s*['"](?:omit|same-origin)|withCredentials\b.{0,16}\b(?:false|not|missing|unset)|(?:without|no|missing)\s+(?:credentials: ?|withCredentials)|credentials: ?['"]include['"]?.{0,12}\b(?:missing|absent|not set|forgotten)`)
-	stateRefused    = regexp.MustCompile(`(?i)\bstate\b.{0,40}\b(?:mismatch\w*|missing|not found|invalid|unknown|restor\w+|does(?:n't| not) match|cookie|verif\w+|expired|validat\w+)|\b(?:mismatch\w*|missing|invalid|unknown|restore|no|verify|validate|unable|match)\b.{0,24}\bstate\b`)
-	securityCreated = regexp.MustCompile(`<(?:\w+:)?Created[^>]*>\s*([^<]+?)\s*<`)
-	tlsAlert        = regexp.MustCompile(`(?i)\balert\b|\bhandshake\b|SSL routines|\btls:|x509|SSLError|SSL_read|certificate verif|ssl_client_verify`)
+	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
+	variableLacking    = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
+	lackingWords       = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
+	cutHash            = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
+	expandingPlace     = regexp.MustCompile(`(?i)compose|labels|environment|traefik\.http|basicauth\.users|\.env\b|\bENV\b|\bexport\b|echo "`)
+	redirectTold       = regexp.MustCompile(`(?i)HTTP/[\d.]+"? ?30[12378]\b|\bIssue another request to this URL|\[following\]|\bredirect(?:ed|ing|s)?\b.{0,20}\b(?:to|from)\b|: 30[12378] to https?:|\b30[12378] (?:Moved|Found|Temporary|Permanent|See Other)|^\s*<?\s*Location: `)
+	hostTold           = regexp.MustCompile(`https?://([A-Za-z0-9.-]+)`)
+	credentialsTold    = regexp.MustCompile(`(?i)authorization|\bbearer\b|\bauth=|(?:^|\s)(?:-u|--user)\s|\btoken\b|credential`)
+	withoutCookies     = regexp.MustCompile(`(?i)credentials['"]?\s*:\s*['"](?:omit|same-origin)|withCredentials\b.{0,16}\b(?:false|not|missing|unset)|(?:without|no|missing)\s+(?:credentials: ?|withCredentials)|credentials: ?['"]include['"]?.{0,12}\b(?:missing|absent|not set|forgotten)`)
+	stateRefused       = regexp.MustCompile(`(?i)\bstate\b.{0,40}\b(?:mismatch\w*|missing|not found|invalid|unknown|restor\w+|does(?:n't| not) match|cookie|verif\w+|expired|validat\w+)|\b(?:mismatch\w*|missing|invalid|unknown|restore|no|verify|validate|unable|match)\b.{0,24}\bstate\b`)
+	securityCreated    = regexp.MustCompile(`<(?:\w+:)?Created[^>]*>\s*([^<]+?)\s*<`)
+	certificatePast    = regexp.MustCompile(`(?i)\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,60}(?:notAfter before|notAfter is past|expired|past its end)`)
+	certificateForeign = regexp.MustCompile(`(?i)\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,80}(?:not trust|untrusted|unknown (?:ca|authority|issuer)|self-?signed|(?:another|other|private|wrong) CA|not signed by|not in the (?:list|bundle))`)
+	noteLine           = regexp.MustCompile(`^# .*(?:Authorization|\b30[1278]\b|OPTIONS|Set-Cookie|\.netrc|\.conf\b|config)`)
+	tlsAlert           = regexp.MustCompile(`(?i)\balert\b|\bhandshake\b|SSL routines|\btls:|x509|SSLError|SSL_read|certificate verif|ssl_client_verify`)
 )
 
 // maxClock is the difference of clocks that devices with WS-Security take: most of them a few seconds, some five minutes.
@@ -27,7 +30,7 @@ const maxClock = 4 * time.Minute
 
 // besideLine reports whether a line below a body belongs to a log, to a client or to a configuration.
 func besideLine(text string) bool {
-	return logBegin.MatchString(text) || fieldDropped.MatchString(text) || withoutCookies.MatchString(text) ||
+	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || withoutCookies.MatchString(text) ||
 		cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
 
@@ -87,6 +90,11 @@ func (e *evidence) lineFact(w passage) {
 		e.add("configuration-expands", Computed, w.at, "a hash with single dollar signs stands where they are expanded: write each of them twice")
 	case withoutCookies.MatchString(w.text):
 		e.add("page-without-cookies", Computed, w.at, "the page asks without cookies: %s", e.quote(w.text))
+	}
+	if certificatePast.MatchString(w.text) {
+		e.add("certificate-past", Computed, w.at, "the client's certificate is past its end: %s", e.quote(w.text))
+	} else if certificateForeign.MatchString(w.text) {
+		e.add("certificate-untrusted", Computed, w.at, "the server does not trust the client's certificate: %s", e.quote(w.text))
 	}
 	if tlsAlert.MatchString(w.text) {
 		e.add("tls-told", Computed, w.at, "the line tells of TLS: %s", e.quote(w.text))
