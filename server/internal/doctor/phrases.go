@@ -243,9 +243,6 @@ func (w passage) topics() []spoken {
 // reason returns the topic that a text gives as the reason for the rest, and the rest before it: a general statement comes
 // first, the reason behind a colon. It returns "" if the text has one part.
 func (w passage) reason() (topic, before string) {
-	if topic, always := w.partTopic(); always && topic == "malformed-credentials" && w.by != byPerson && len(w.text) <= 1000 {
-		return topic, ""
-	}
 	at := reasonFollows.FindAllStringIndex(w.text, 12)
 	for _, gap := range slices.Backward(at) {
 		if found := find(normalise(w.text[gap[1]:])); special(found) == saysSpecial {
