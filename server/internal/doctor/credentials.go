@@ -144,6 +144,9 @@ var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|cl
 // secretInPath matches a path with a secret, or with a mark in place of one.
 var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/`)
 
+// jwtForm matches a JWT, which is a secret in a parameter of any name.
+var jwtForm = regexp.MustCompile(`^eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*$`)
+
 // queryKeys are parameters of an address that hold a secret.
 var queryKeys = []string{
 	"access_token", "token", "api_key", "apikey", "api-key", "key", "auth", "auth_token", "authtoken", "jwt", "id_token", "password", "passwd", "p", "pass",
@@ -187,7 +190,8 @@ func (e *evidence) readCredentials() {
 	if q, err := url.ParseQuery(e.target.RawQuery); err == nil || len(q) > 0 {
 		for name, values := range q {
 			lower := strings.ToLower(name)
-			if !slices.Contains(queryKeys, lower) && !queryNames.MatchString(lower) || (lower == "p" && !q.Has("u")) || lower == "code" && !q.Has("state") && r.Method == "" {
+			jwt := len(values) > 0 && jwtForm.MatchString(values[0])
+			if !jwt && !slices.Contains(queryKeys, lower) && !queryNames.MatchString(lower) || (lower == "p" && !q.Has("u")) || lower == "code" && !q.Has("state") && r.Method == "" {
 				continue
 			}
 			for _, v := range values[:min(len(values), 4)] {

@@ -397,6 +397,7 @@ var rules = []rule{
 	{"session-ended", "cookie-cleared", weak, "cookie"},
 	{"session-ended", "cookie-sent to-sign-in", strong, "cookie"},
 	{"session-ended", "to-sign-in error-in-address", contradicts, "address"}, // the error is the reason
+	{"identity-unknown-here", "usual:not-permitted product-code !code:identity-unknown-here !usual:identity-unknown-here", -weak, "coded"},
 	{"session-ended", "none-sent !body-unseen !cookie-cleared", -weak, "sent"},
 	{"not-permitted", "status-401 said:bad-token !code:not-permitted !usual:not-permitted", contradicts, "token"}, // 401: the token, not its owner
 	{"not-permitted", "to-denied-page", strong, "page"},
