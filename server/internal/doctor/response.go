@@ -241,10 +241,10 @@ func (e *evidence) readWords() {
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		at := fmt.Sprintf("log line %d", i+1)
 		if trimmed := strings.TrimSpace(line); strings.HasPrefix(trimmed, "{") {
-			e.readBody([]byte(trimmed), at, byLog)
+			e.readBody(withoutMessage([]byte(trimmed)), at, byLog)
 			continue
 		}
-		e.say(at, line, byLog)
+		e.say(at, logPrefix.ReplaceAllString(line, ""), byLog)
 		e.embedded(line, at)
 	}
 }
@@ -274,6 +274,29 @@ func (e *evidence) addressError(address, at string) {
 // failedSignIn reports whether the query of a sign-in page says that the sign-in before it failed.
 func failedSignIn(q url.Values) bool {
 	return slices.ContainsFunc([]string{"error", "failed", "failure", "login_error", "authfail", "login_failed"}, q.Has)
+}
+
+// logPrefix matches what a server writes before the text of a line: its module, process and client.
+var logPrefix = regexp.MustCompile(`^(?:\s*\[[^\[\]]{1,120}\])+\s*`)
+
+// withoutMessage removes the general message of a line in JSON that has an error of its own, which says more.
+func withoutMessage(line []byte) []byte {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(line, &members) != nil {
+		return line
+	}
+	for _, name := range []string{"error", "err", "reason", "cause"} {
+		var text string
+		if json.Unmarshal(members[name], &text) != nil || len(find(normalise(text))) == 0 {
+			continue
+		}
+		delete(members, "msg")
+		delete(members, "message")
+		if shorter, err := json.Marshal(members); err == nil {
+			return shorter
+		}
+	}
+	return line
 }
 
 // ordinaryReason reports whether a reason phrase is the usual one of its status.

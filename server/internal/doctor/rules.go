@@ -844,6 +844,10 @@ var rules = []rule{
 	{"outage-as-refusal", "usual:client-certificate-missing", -weak, "tls"},
 	{"no-credentials", "usual:client-certificate-missing", -weak, "tls"},
 
+	{"kerberos", "ticket-sent log:insecure-transport", contradicts, "log"},
+	{"kerberos", "ticket-sent log:not-permitted !log:kerberos", contradicts, "log"},
+	{"kerberos", "basic-sent log:wrong-secret", contradicts, "log"},
+
 	// What may lie behind an answer that gives no reason.
 	{"server-store-mangled", "status-500 basic-sent front-page", weak, "base"},
 	{"ntlm-connection", "ntlm-in-negotiate offers-ntlm", weak, "ntlm"},
