@@ -177,7 +177,7 @@ func (d *diagnosis) derive() {
 			e.add("front-proxy", Computed, f.Name, "a front end is on the way")
 		}
 	}
-	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && strings.Contains(v, "off") {
+	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("X-Ms-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && offMark.MatchString(v) {
 		e.add("mark-off", Said, "Date", "the input says that the time of the request is off")
 	}
 }

@@ -290,6 +290,7 @@ var rules = []rule{
 	{"wrong-secret", "usual:request-signature-mismatch", weak, "rival"},
 	{"wrong-secret", "code:request-signature-mismatch", weak, "rival"},
 	{"wrong-secret", "said:request-signature-mismatch", weak, "rival"},
+	{"wrong-secret", "usual:request-signature-mismatch said:request-signature-mismatch", strong, "same"}, // a wrong secret gives the same answer
 	{"wrong-secret", "worked-elsewhere", contradicts, "history"},
 	{"wrong-secret", "said:expired", -weak, "less"},
 	{"wrong-secret", "none-sent !body-unseen", impossible, "sent"},
@@ -311,8 +312,9 @@ var rules = []rule{
 	{"expired", "end-named !times-named", decides, "named"},
 	{"expired", "usual:wrong-secret session-token-sent", strong + weak, "temporary"},
 	{"expired", "mark-past said:expired", strong, "mark"},
+	{"expired", "mark-past may:expired", strong + weak, "mark"},
 	{"expired", "mark-past", weak, "mark"},
-	{"expired", "mark:expired", strong, "mark"},
+	{"expired", "mark:expired", strong + weak, "mark"},
 	{"expired", "jwt-sent error-invalid_token !exp-ahead", weak, "usual"},
 	{"expired", "jwt-sent said:bad-token !exp-ahead", weak, "usual"},
 	{"expired", "bearer-sent error-invalid_token !exp-ahead", weak, "usual"},
@@ -332,6 +334,7 @@ var rules = []rule{
 	{"not-yet-valid", "nbf-ahead", weak, "nbf"},
 	{"not-yet-valid", "begin-near", weak, "nbf"},
 	{"not-yet-valid", "mark-future", weak, "mark"},
+	{"not-yet-valid", "mark-future usual:request-signature-mismatch", strong + weak, "mark"},
 
 	{"clock-wrong", "iat-ahead", decides, "clock"},
 	{"clock-wrong", "nbf-ahead !nbf-far-ahead", strong + weak, "clock"},
@@ -602,7 +605,7 @@ var rules = []rule{
 	// The server.
 	{"wrong-status", "sign-in-page", strong, "status"},
 	{"wrong-secret", "sign-in-page basic-sent !basic-no-colon", strong + base, "page"},
-	{"wrong-secret", "sign-in-page opaque-sent", strong + base, "page"},
+	{"wrong-secret", "sign-in-page bearer-sent !jwt-sent", strong + base, "page"},
 	{"expired", "sign-in-page authorization-sent", weak, "page"},
 	{"revoked", "sign-in-page authorization-sent", base, "page"},
 	{"wrong-status", "status-2xx refused", weak, "status"},

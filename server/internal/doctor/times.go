@@ -522,12 +522,20 @@ func (e *evidence) signedAddressTimes(q map[string]string) {
 	}
 }
 
+// Words in place of a time that is past, or ahead.
+var (
+	pastMark   = regexp.MustCompile(`(?i)\b(?:past|ago|yesterday|expired|elapsed|over|old)\b`)
+	futureMark = regexp.MustCompile(`(?i)\b(?:future|ahead|tomorrow|later)\b`)
+	offMark    = regexp.MustCompile(`(?i)\b(?:off|ahead|behind|slow|fast|late|early|old|wrong|skewed|ago|future|past)\b`)
+)
+
 // markedTime reads a word in place of a time.
 func (e *evidence) markedTime(name, value string) {
-	switch strings.Trim(strings.ToLower(value), "<>") {
-	case "past":
+	end := name == "se" || name == "expires" || name == "exp"
+	switch {
+	case name != "st" && pastMark.MatchString(value):
 		e.add("mark-past", Said, "parameter "+name, "the input says that %s is past", name)
-	case "future":
+	case !end && futureMark.MatchString(value):
 		e.add("mark-future", Said, "parameter "+name, "the input says that %s is in the future", name)
 	}
 }
