@@ -54,7 +54,7 @@ func (e *evidence) digestFacts() {
 		}
 		if u, err := url.Parse(uri); err == nil && uri != target && u.RequestURI() != target {
 			e.add("digest-uri-differs", Computed, "Authorization", "uri is %s, the request asks for %s (RFC 7616 s3.4.6)", e.quote(uri), e.quote(target))
-		} else if err == nil && u.IsAbs() && e.request.Header.Get("Proxy-Authorization") == "" && strings.HasPrefix(target, "/") && uri != e.request.URL {
+		} else if err == nil && u.IsAbs() && e.request.Header.Get("Proxy-Authorization") == "" && strings.HasPrefix(target, "/") {
 			e.add("digest-uri-absolute", Computed, "Authorization", "uri is an absolute address, the request has a path: most devices take them for different")
 		}
 	}

@@ -844,7 +844,10 @@ var rules = []rule{
 
 	{"wrong-status", "callback-address", contradicts, "callback"},
 	{"wrong-scheme", "basic-sent password-sent said:malformed-credentials !scheme-offered !basic-not-base64 !basic-no-colon !basic-padding !stray-octets !alternatives-told", strong + weak, "scheme"},
-	{"malformed-credentials", "basic-sent password-sent !scheme-offered !basic-not-base64 !basic-no-colon !basic-padding", -weak, "sent"},
+	{"malformed-credentials", "basic-sent password-sent !scheme-offered !basic-not-base64 !basic-no-colon !basic-padding !stray-octets !usual:wrong-secret", contradicts, "sent"},
+	{"wrong-scheme", "scheme-not-offered code:header-stripped", strong + weak, "scheme"},
+	{"no-credentials", "usual:app-password-needed", contradicts, "context"},
+	{"no-credentials", "key-in-query code:session-ended", contradicts, "context"},
 	{"two-sign-ins-one-field", "basic-sent password-sent said:malformed-credentials front-nginx !scheme-offered !basic-not-base64 !basic-no-colon", strong, "front"},
 	{"no-credentials", "cookie-unsent", -weak, "context"},
 	{"proxy-credentials-missing", "preflight", contradicts, "context"},
