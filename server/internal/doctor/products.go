@@ -388,6 +388,9 @@ func (e *evidence) codeFacts() {
 			continue
 		}
 		lower := strings.ToLower(w.text)
+		if strings.Contains(lower, "_") { // "Jwt_is_expired" in a log is the message "Jwt is expired"
+			lower += "\n" + strings.ReplaceAll(strings.ReplaceAll(lower, "n_t_", "n't_"), "_", " ")
+		}
 		for _, p := range known().phrases {
 			if strings.Contains(lower, p.text) {
 				if !slices.Contains(e.products, p.entry.of) && (!p.entry.of.Unmistakable || len(p.text) < minPhraseCode && w.by != byLog) {

@@ -82,6 +82,7 @@ func (e *evidence) say(at, text string, by speaker) {
 	if strings.Contains(strings.ToLower(text), anyReason) {
 		return
 	}
+	text = skewAllowed.ReplaceAllString(stackFrame.ReplaceAllString(text, ""), "")
 	if by == byLog {
 		text = javaName.ReplaceAllString(text, "$1") // "auth" and "principal" in the name of a package say nothing
 	}
@@ -179,6 +180,12 @@ func (e *evidence) guessChallenge(value string, proxy bool) {
 		e.challenges = append(e.challenges, challenge{c, proxy})
 	}
 }
+
+// skewAllowed matches the leeway that a library names beside the times of a token. It says nothing about a clock.
+var skewAllowed = regexp.MustCompile(`(?i)\b(?:allowed|permitted|maximum|max|tolerated) clock skew(?: is| of|:)? *[0-9]+ *(?:milliseconds|seconds|minutes|ms|s)?`)
+
+// stackFrame matches a place in a program, as exceptions of Java, JavaScript and .NET list them.
+var stackFrame = regexp.MustCompile(`\bat (?:[\w.$<>/]+\([\w.$]+:\d+\)|(?:async |new )?(?:[\w.$<>]+ )?(?:\[as \w+\] )?\(?[^()\s]+:\d+(?::\d+)\)?)`)
 
 // javaName matches the name of a class with its package, as logs of Java have it.
 var javaName = regexp.MustCompile(`\b(?:[a-z][a-z0-9_]*\.){2,}([A-Z]\w*)`)

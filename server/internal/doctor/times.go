@@ -540,9 +540,6 @@ func (e *evidence) markedTime(name, value string) {
 	}
 }
 
-// skewAllowed matches the leeway that a library names beside the times.
-var skewAllowed = regexp.MustCompile(`(?i)\b(?:allowed|permitted|maximum) clock skew\b`)
-
 // limitsInWords compares the begin, the end and the time of the server, which stand in this order.
 func (e *evidence) limitsInWords(w passage, times []time.Time) {
 	if now, end := times[len(times)-1], times[len(times)-2]; now.After(end) {
@@ -558,7 +555,6 @@ func (e *evidence) timesInWords() {
 		if w.by == byPerson {
 			continue
 		}
-		w.text = skewAllowed.ReplaceAllString(w.text, "")
 		found := stamp.FindAllString(w.text, 4)
 		var times []time.Time
 		for _, f := range found {
