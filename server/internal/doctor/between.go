@@ -37,6 +37,7 @@ var (
 	alternatives    = regexp.MustCompile(`(?i)\beither\b|\bor (?:the|your|you|it|has|is|was|were|that|does|expired|revoked|invalid|missing|not|no)\b|\b(?:may|might|could) (?:be|have|not)\b|\bpossibl[ey]\b|\bperhaps\b`)
 	passwordOff     = regexp.MustCompile(`(?i)\b(password|basic)\b.{0,40}\b(disabled|not (?:allowed|enabled|permitted|available)|turned off|switched off|no longer|deprecated|removed)`)
 	dpopBinding     = regexp.MustCompile(`(?i)\bdpop\b.{0,30}\b(?:binding|bound|thumbprint|jkt|jwk)\b|\bjkt\b`)
+	clientUnknown   = regexp.MustCompile(`(?i)\bclient\b.{0,80}\bnot found in kerberos database|KDC_ERR_C_PRINCIPAL_UNKNOWN`)
 	grantCode       = regexp.MustCompile(`(?i)\b(?:code[_ ]?verifier|pkce|auth(?:orization)? code|code_challenge|redirect[_ ]?ur[il])\b`)
 	clusterName     = regexp.MustCompile(`(?i)(^|\.)(svc|local|internal|cluster)$`)
 )
@@ -127,6 +128,9 @@ func (e *evidence) betweenFacts() {
 func (e *evidence) relateWords(w passage, auth *credential) {
 	if w.by == byServer && dpopBinding.MatchString(w.text) && e.seen["dpop-proof-sent"] {
 		e.add("dpop-binding-said", Said, w.at, "the server speaks of the key that the token is bound to: %s", e.quote(w.text))
+	}
+	if w.by == byLog && clientUnknown.MatchString(w.text) && e.seen["basic-sent"] {
+		e.add("kerberos-user-unknown", Said, w.at, "the log says that Kerberos does not know the user: %s", e.quote(w.text))
 	}
 	if w.by == byServer && grantCode.MatchString(w.text) {
 		e.add("grant-code-said", Said, w.at, "the server speaks of the authorization code: %s", e.quote(w.text))

@@ -299,6 +299,7 @@ var rules = []rule{
 	{"no-credentials", "body-unseen usual:wrong-secret", contradicts, "unseen"},
 
 	{"oauth-client-refused", "error-invalid_client !product-code", strong + weak + base, "error"},
+	{"oauth-client-refused", "error-invalid_client token-address", strong + base, "error"}, // the code of a product names another reason
 	{"oauth-client-refused", "error-unauthorized_client", strong + weak, "error"},
 	{"oauth-client-refused", "token-address status-401 !error-invalid_grant !product-code", strong, "address"},
 
@@ -358,6 +359,7 @@ var rules = []rule{
 	{"wrong-issuer", "iss-other", decides, "iss"},
 	{"wrong-issuer", "iss-spelled-otherwise", decides, "iss"},
 	{"wrong-issuer", "iss-absent said:wrong-issuer", weak, "iss"},
+	{"wrong-issuer", "iss-other-realm-address status-401", strong + weak + base, "iss"},
 	{"wrong-issuer", "iss-inner error-invalid_token said-nothing", weak, "iss"},
 	{"wrong-issuer", "jwt-sent error-invalid_token", base, "usual"},
 	{"wrong-issuer", "usual:unknown-signing-key", base, "usual"},
@@ -505,6 +507,9 @@ var rules = []rule{
 	{"kerberos", "ticket-sent refused", strong + weak, "ticket"},
 	{"kerberos", "ntlm-in-negotiate !ntlm-last-refused", strong, "negotiate"},
 	{"kerberos", "ticket-sent log:kerberos", strong + weak + base, "log"},
+	{"wrong-secret", "kerberos-user-unknown", leads, "log"},
+	{"kerberos", "kerberos-user-unknown", contradicts, "user"},
+	{"lost-on-redirect", "log-code", contradicts, "log"},
 	{"kerberos", "ticket-sent said:clock-wrong", strong + weak + base, "log"}, // a ticket bears times
 	{"ntlm-connection", "ntlm-last-refused", strong + weak, "ntlm"},
 	{"ntlm-connection", "ntlm-middle", weak, "ntlm"},
@@ -741,7 +746,7 @@ var rules = []rule{
 	{"bad-signature", "said-claim", contradicts, "special"},
 	{"wrong-secret", "error-invalid_client !grant-password", contradicts, "client"},
 	{"wrong-secret", "log:outage-as-refusal", contradicts, "log"},
-	{"wrong-secret", "log-code !code:wrong-secret !code:no-credentials", contradicts, "log-code"}, // the log names another reason by its code
+	{"wrong-secret", "log-code !code:wrong-secret !code:no-credentials !kerberos-user-unknown", contradicts, "log-code"}, // the log names another reason by its code
 	{"wrong-scheme", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued !scheme-offered", strong + weak, "scheme"},
 	{"prefix-missing", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued", contradicts, "against"},
 	{"app-password-needed", "said:method-retired password-sent", -weak, "retired"},
@@ -758,6 +763,7 @@ var rules = []rule{
 	{"expired", "said:account-not-active", -weak, "less"},
 	{"expired", "said-special !said:expired !exp-past !exp-past-now", -weak, "other"},
 	{"edge-refused", "said:organisation-rule", -weak, "less"},
+	{"edge-refused", "code:organisation-rule", contradicts, "code-less"},
 	{"revoked", "said:refresh-refused", -weak, "less"},
 	{"refresh-refused", "reason:session-ended", -weak, "less"},
 	{"method-retired", "status-410 said:expired", -weak, "less"},

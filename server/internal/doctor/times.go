@@ -226,16 +226,29 @@ func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
 		if u, err := url.Parse(a); err == nil && a == iss && u.Path == "" && hostIs(u.Host, ".okta.com") && !hostIs(here, ".okta.com") {
 			e.add("aud-of-vendor", Computed, "claim aud", "the token is of Okta's own authorization server, for the API of Okta alone")
 		}
-		if a == "account" && len(aud) == 1 && strings.Contains(iss, "/realms/") && !sameSite(issuerHost(iss), here) {
+		if a == "account" && len(aud) == 1 && strings.Contains(iss, "/realms/") && !strings.Contains(e.target.Path, "/realms/") && !sameSite(issuerHost(iss), here) {
 			e.add("aud-default", Computed, "claim aud", "aud is account alone, which Keycloak sets if no audience is configured")
 		}
 	}
 	if text(c.token.header, "nonce") != "" && e.seen["aud-of-vendor"] {
 		e.add("aud-of-vendor-sealed", Computed, "header nonce", "the header has a nonce: only the service itself can verify the signature")
 	}
+	if own, realm := realmAddress(e.target); realm != "" && strings.HasSuffix(strings.TrimRight(iss, "/"), "/realms/"+realm) && !strings.EqualFold(iss, own) {
+		e.add("iss-other-realm-address", Computed, "claim iss", "iss is %s, the realm is asked at %s", e.quote(iss), e.quote(own))
+	}
 	if host := issuerHost(iss); (localHost(host) || clusterName.MatchString(host) || host != "" && !strings.Contains(host, ".")) && publicHost(here) {
 		e.add("iss-inner", Computed, "claim iss", "iss is %s, an inner name; the address is of %s", e.quote(iss), e.quote(e.target.Host))
 	}
+}
+
+// realmAddress returns the issuer of the realm of Keycloak that an address belongs to, and the name of the realm.
+func realmAddress(u *url.URL) (issuer, realm string) {
+	before, after, ok := strings.Cut(u.Path, "/realms/")
+	if !ok || u.Host == "" {
+		return "", ""
+	}
+	realm, _, _ = strings.Cut(after, "/")
+	return u.Scheme + "://" + u.Host + strings.TrimSuffix(before, "/admin") + "/realms/" + realm, realm
 }
 
 // issuerHost returns the host of an issuer.
