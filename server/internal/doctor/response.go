@@ -185,7 +185,7 @@ func (e *evidence) guessChallenge(value string, proxy bool) {
 var skewAllowed = regexp.MustCompile(`(?i)\b(?:allowed|permitted|maximum|max|tolerated) clock skew(?: is| of|:)? *[0-9]+ *(?:milliseconds|seconds|minutes|ms|s)?`)
 
 // stackFrame matches a place in a program, as exceptions of Java, JavaScript and .NET list them.
-var stackFrame = regexp.MustCompile(`\bat (?:[\w.$<>/]+\([\w.$]+:\d+\)|(?:async |new )?(?:[\w.$<>]+ )?(?:\[as \w+\] )?\(?[^()\s]+:\d+(?::\d+)\)?)`)
+var stackFrame = regexp.MustCompile(`\bat (?:[\w.$<>/]+\([\w.$]+:\d+\)|(?:async |new )?(?:[\w.$<>]+ )?(?:\[as \w+\] )?\(?[^()\s]*[/\\.][A-Za-z_][\w-]*:\d+:\d+\)?)`)
 
 // javaName matches the name of a class with its package, as logs of Java have it.
 var javaName = regexp.MustCompile(`\b(?:[a-z][a-z0-9_]*\.){2,}([A-Z]\w*)`)
