@@ -59,6 +59,7 @@ func gather(c *Case, now time.Time) *evidence {
 	e.at = parseHTTPDate(e.response.Header.Get("Date"))
 	e.readChallenges()
 	e.readWords()
+	e.outputFacts()
 	e.recognise()
 	e.readCredentials()
 	e.requestFacts()

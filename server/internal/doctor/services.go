@@ -20,6 +20,20 @@ var serviceRules = []rule{
 	{"wrong-secret", "echoed-of-other-vendor", contradicts, "echo"},
 	{"not-a-jwt", "said-claim", contradicts, "claim"},
 
+	// The output of a client tells a status and an address, without the request.
+	{"wrong-secret", "told-401 said-nothing", weak, "told"},
+	{"expired", "told-401 said-nothing", base, "told"},
+	{"no-credentials", "told-401 said-nothing", base, "told"},
+	{"not-permitted", "told-403 said-nothing", weak, "told"},
+	{"insufficient-scope", "told-403 said-nothing", base, "told"},
+	{"wrong-secret", "told-403 said-nothing", base, "told"},
+	{"proxy-credentials-missing", "told-407", strong, "told"},
+
+	// A gateway tells what its provider answered.
+	{"upstream-refused", "provider-told", strong + weak + base, "provider"},
+	{"wrong-secret", "provider-told", contradicts, "provider"},
+	{"wrong-scheme", "provider-told", contradicts, "provider"},
+
 	// A server that names another reason read the password.
 	{"app-password-needed", "said-special !said:app-password-needed !said:second-factor-owed !said:wrong-secret", contradicts, "special"},
 	{"app-password-needed", "said:not-permitted !said:wrong-secret !said:app-password-needed", contradicts, "special"},
@@ -34,16 +48,41 @@ var addressWords = regexp.MustCompile(`https?://[^\s"'<>]*[^\s"'<>.,;:)\]]|\b[\w
 // keyEchoed matches the secret that a server repeats.
 var keyEchoed = regexp.MustCompile("(?i)\\b(?:keys?|token|secret|credentials?) (?:provided|received|passed|given|sent|supplied)\\s*[:=]\\s*[\"'`]?([^\\s\"'`,;\\\\]{3,200})")
 
-// echoFacts looks at the secret that the server repeats: "Incorrect API key provided: undefined". Services hide its middle.
-func (e *evidence) echoFacts() {
-	if e.response.Status < 400 {
-		return
+// Forms of what clients print.
+var (
+	toldStatus = regexp.MustCompile(`(?i)(?:\bstatus(?:[ _]?code)?|returned error|\bhttp(?: error)?|\berror(?: code)?|\bcode)\W{0,4}(401|403|407)\b|` +
+		`\b(401|403|407)\b[ :,-]{1,3}\(?(?:unauthorized|forbidden|client error|proxy auth)|\bE(401|403)\b`)
+	ofProvider = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|\bprovider returned error\b)`)
+)
+
+// outputFacts reads the status that the output of a client tells, and what a gateway tells of its provider.
+func (e *evidence) outputFacts() {
+	for _, w := range e.words {
+		if w.by == byServer && e.response.Status >= 400 && ofProvider.MatchString(w.text) {
+			e.add("provider-told", Computed, w.at, "the server tells the answer of another: %s", e.quote(w.text))
+		}
+		if w.by == byPerson || e.request.Method != "" || e.request.URL != "" || e.response.Status != 0 {
+			continue
+		}
+		for _, m := range toldStatus.FindAllStringSubmatch(w.text, 4) {
+			e.add("told-"+m[1]+m[2]+m[3], Said, w.at, "the text tells the status %s", m[1]+m[2]+m[3])
+		}
 	}
-	for _, m := range keyEchoed.FindAllSubmatch(e.response.Body[:min(len(e.response.Body), 4<<10)], 4) {
+}
+
+// echoFacts looks at the secret that a server repeats: "Incorrect API key provided: undefined". Services hide its middle.
+func (e *evidence) echoFacts() {
+	text := e.response.Body[:min(len(e.response.Body), 4<<10)]
+	if e.response.Status < 400 {
+		text = []byte(strings.Join(e.c.Log[:min(len(e.c.Log), maxLogLines)], "\n"))
+	}
+	for _, m := range keyEchoed.FindAllSubmatch(text, 4) {
 		value := strings.TrimRight(string(m[1]), ".")
 		if placeholderShape.MatchString(value) || exampleShape.MatchString(value) || strings.HasPrefix(value, "${") || strings.HasPrefix(value, "https://") {
 			e.add("echoed-placeholder", Computed, "body", "the server repeats what it got, and that is no secret: %s", e.quote(value))
-		} else if s := shapeOf(value); s != nil && len(s.Hosts) > 0 && e.vendorHost(s.maker) && !slices.ContainsFunc(s.Hosts, func(h string) bool { return hostIs(e.target.Host, h) }) {
+			continue
+		}
+		if s := shapeOf(value); s != nil && len(s.Hosts) > 0 && len(e.products) > 0 && !slices.Contains(e.products, s.maker) {
 			e.add("echoed-of-other-vendor", Computed, "body", "the server repeats the begin of the secret, which is a %s", s.kind)
 		}
 	}
