@@ -490,6 +490,8 @@ var rules = []rule{
 	{"scheme-unusable", "ntlm-in-negotiate !ntlm-last-refused", strong, "negotiate"},
 	{"scheme-unusable", "ntlm-in-negotiate !ntlm-last-refused !offers-ntlm", strong + base, "negotiate"},
 	{"scheme-unusable", "ntlm-in-negotiate log:kerberos", decides, "negotiate"},
+	{"kerberos", "bearer-sent", contradicts, "sent"}, // the principal of a token
+	{"kerberos", "metadata-address", contradicts, "sent"},
 	{"kerberos", "ntlm-in-negotiate log:kerberos", contradicts, "ntlm"},
 	{"kerberos", "ntlm-in-negotiate log-code", contradicts, "ntlm"},
 	{"scheme-unusable", "ntlm-in-negotiate log-code", decides, "negotiate"},
@@ -693,7 +695,7 @@ var rules = []rule{
 	{"scheme-unusable", "authorization-sent !negotiate-sent !scheme-not-offered", contradicts, "sent"},
 	{"not-permitted", "said:bad-token !said:not-permitted", -weak, "token"},
 	{"not-permitted", "said:wrong-secret !said:not-permitted", -weak, "token"},
-	{"malformed-credentials", "credentials-read !said:malformed-credentials", contradicts, "against"},
+	{"malformed-credentials", "credentials-read !said:malformed-credentials !code:malformed-credentials", contradicts, "against"},
 	{"wrong-secret", "said:cross-site-refused key-field-sent", weak, "csrf"}, // after a wrong key the cookie counts
 	{"insufficient-scope", "quirk-permission-as-401 status-401 authorization-sent !basic-sent", base, "quirk"},
 	{"upstream-refused", "proxy-path status-401", weak, "path"},
