@@ -170,6 +170,10 @@ func (d *diagnosis) derive() {
 		lower := strings.ToLower(w.text)
 		if auth := e.sent(secretInAuthorization); auth != nil && strings.Contains(lower, "authorization") && strings.Contains(lower, "bearer") && auth.scheme == "basic" && !strings.Contains(lower, "basic") {
 			e.add("scheme-not-set", Computed, "client", "the program sets Bearer and the request has %s", e.quote(auth.scheme))
+		} else if m := schemeShown.FindStringSubmatch(w.text); m != nil && auth != nil && auth.scheme == "basic" {
+			if set := strings.ToLower(m[1]); set != "basic" && set != "none" && slices.Contains(schemes, set) {
+				e.add("scheme-not-set", Computed, "client", "the program sets %s and the request has %s", e.quote(set), e.quote(auth.scheme))
+			}
 		}
 	}
 	for _, f := range e.response.Header {

@@ -521,6 +521,8 @@ func (e *evidence) withheld(c *http.Cookie, from *url.URL) {
 		reason = "its SameSite keeps it from requests of another site"
 	case c.Path != "" && c.Path != "/" && !strings.HasPrefix(e.target.Path, strings.TrimSuffix(c.Path, "/")):
 		reason = "its Path is " + e.quote(c.Path)
+	case c.Domain != "" && strings.Trim(c.Domain, "0123456789.") == "":
+		reason = "its Domain is an IP address, which browsers do not take (RFC 6265bis s5.1.3)"
 	case c.Domain != "" && e.target.Host != "" && !strings.HasSuffix("."+e.target.Hostname(), "."+strings.TrimPrefix(strings.ToLower(c.Domain), ".")):
 		reason = "its Domain is " + e.quote(c.Domain)
 	case c.Domain == "" && from.Host != "" && e.target.Host != "" && !strings.EqualFold(from.Hostname(), e.target.Hostname()):
