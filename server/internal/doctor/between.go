@@ -48,6 +48,12 @@ const ticketLife = 2 * time.Hour
 // claimNames are claims with the words that stand for them.
 var claimNames = [][2]string{{"sub", "subject"}, {"exp", "expiration"}, {"iss", "issuer"}, {"aud", "audience"}, {"kid", "keyid"}}
 
+// personFields are fields in which front ends tell the program behind them who signed in.
+var personFields = []string{
+	"X-Webauth-User", "X-Remote-User", "Remote-User", "X-Forwarded-User", "X-Forwarded-Email", "X-Auth-Request-User", "X-Auth-Request-Email",
+	"X-Authentik-Username", "X-Forwarded-Preferred-Username", "Cf-Access-Jwt-Assertion", "X-Goog-Iap-Jwt-Assertion", "X-Amzn-Oidc-Data",
+}
+
 // ofToken matches words about a part of a token, which is no word about a token that is missing.
 var ofToken = regexp.MustCompile(`\b(?:in|from) (?:the |your )?(?:jwt|access token|id token|token)\b|\bfresh\b|\bclaims?\b|` +
 	`\b(?:certificate|thumbprint|csrf|nonce|dpop|proof|subject|signature|scopes?|identification|algorithm|audience|issuer|kid|key ?set|jwks?|signing key|(?:matching|applicable|suitable) key)\b|\bcontain\w* no\b|` +
@@ -76,6 +82,14 @@ func (e *evidence) betweenFacts() {
 	for _, name := range []string{"X-Original-URL", "X-Original-URI", "X-Forwarded-Uri", "X-Auth-Request-Redirect"} {
 		if r.Header.Has(name) {
 			e.add("forward-auth", Computed, name, "a front end asks for another address: the credentials are those for the program behind it")
+		}
+	}
+	if auth != nil {
+		for _, name := range personFields {
+			if r.Header.Has(name) {
+				e.add("front-names-person", Computed, name, "a front end names the person in %s, and Authorization stands beside it", e.quote(name))
+				break
+			}
 		}
 	}
 	if strings.Contains(strings.ToLower(e.target.Path), "/proxy/") {
@@ -107,6 +121,10 @@ func (e *evidence) betweenFacts() {
 	}
 	for name, v := range bodyMembers(r) {
 		if l := strings.ToLower(name); (l == "client_id" || slices.Contains(bodySecrets, l)) && bracketedValue.MatchString(v) && l != "assertion" {
+			if len(strings.Fields(v)) >= 4 {
+				e.add("placeholder-word", Computed, "body member "+name, "a sentence of an example stands in the place of %s", e.quote(name))
+				continue
+			}
 			e.add("brackets-around", Computed, "body member "+name, "brackets of an example stand around %s", e.quote(name))
 		}
 	}

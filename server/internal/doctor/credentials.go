@@ -123,6 +123,8 @@ func decodeToken(value string) *webToken {
 var (
 	maskShape        = regexp.MustCompile(`<[^<>]*>|\.\.\.|…|\*{3,}|(?i)\[?redacted\]?|\[masked\]|\[hidden\]|\b[xX]{4,}\b|•{3,}|(?i)\b(?:base64|b64|hex|sha256|hmac)\s*\(|\(\d+ octets, sha256`)
 	jwtMark          = regexp.MustCompile(`(?i)jwt|token`)
+	proxmoxToken     = regexp.MustCompile(`^P(?:VE|BS|MG|DM)APIToken[= ](.*)$`)
+	proxmoxValue     = regexp.MustCompile(`^[^\s!@]+@[\w.-]+![\w.-]+[=:][^\s=:!]+$`)
 	markWords        = regexp.MustCompile(`<([^<>]{2,120})>`)
 	placeholderShape = regexp.MustCompile(`(?i)^["']?(?:null|undefined|none|nil|nan|\(null\)|\[object object\]|\[object promise\]|` +
 		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|my|insert|put)[-_ a-z]*>|` +
@@ -157,7 +159,7 @@ var queryKeys = []string{
 // bodySecrets are members of a body with a secret.
 var bodySecrets = []string{
 	"password", "passwd", "client_secret", "refresh_token", "assertion", "client_assertion", "access_token", "token", "api_key", "apikey", "code",
-	"subject_token", "device_code", "secret", "otp", "id_token", "refreshtoken", "accesstoken", "pass", "passcode",
+	"subject_token", "device_code", "secret", "otp", "id_token", "refreshtoken", "accesstoken", "pass", "passcode", "jwt", "idtoken", "secret_id",
 }
 
 // readCredentials finds the secrets of the case.
@@ -659,11 +661,17 @@ func (e *evidence) schemeless(c *credential, value string) {
 	if !e.valueForm(c) {
 		return
 	}
+	if m := proxmoxToken.FindStringSubmatch(value); m != nil { // a scheme with an equals sign in the place of the blank
+		if !c.masked && !proxmoxValue.MatchString(m[1]) {
+			e.add("not-parameters", Computed, c.place, "the token has not the form USER@REALM!NAME=SECRET")
+		}
+		return
+	}
 	switch {
 	case c.token != nil || c.shape != nil && !strings.Contains(value, " "):
 		e.add("token-without-scheme", Computed, c.place, "the field has a token and no scheme")
 		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
-	case c.masked && jwtMark.MatchString(c.mark):
+	case c.masked && (jwtMark.MatchString(c.mark) || strings.HasPrefix(value, "eyJ")):
 		e.add("token-without-scheme", Computed, c.place, "the field has a token and no scheme")
 		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
 	default:

@@ -199,6 +199,9 @@ var (
 	configuration = regexp.MustCompile(`(?i)\bnetrc\b|[._]netrc|^\s*machine \S+(?:\s+login\b.*)?\s*$|\.npmrc|\.pypirc|\.docker/config\.json|\bauths?"\s*:|settings\.xml|\.git-credentials|credential\.helper|kubeconfig|aws_profile|pip\.conf|nuget\.config|gradle\.properties|auth\.json|_authtoken|credential helper`)
 )
 
+// fromVariable matches a line of a configuration whose secret is a variable.
+var fromVariable = regexp.MustCompile(`(?i)(?:token|password|secret|auth|key)\w*["']?\s*[=:]\s*["']?\$\{?([A-Za-z_]\w*)\}?["']?\s*$`)
+
 // clientFacts adds facts about the client's program and its configuration.
 func (e *evidence) clientFacts() {
 	if agent := e.request.Header.Get("User-Agent"); toolAgent.MatchString(agent) {
@@ -207,6 +210,9 @@ func (e *evidence) clientFacts() {
 	for _, w := range e.words {
 		if w.by == byLog && configuration.MatchString(w.text) {
 			e.add("configuration-named", Computed, w.at, "the input has the client's configuration: %s", e.quote(w.text))
+			if m := fromVariable.FindStringSubmatch(w.text); m != nil {
+				e.add("configuration-variable", Computed, w.at, "the configuration takes the secret from the variable %s", e.quote(m[1]))
+			}
 		}
 	}
 	if len(e.c.Log) == 0 && len(e.c.Earlier()) == 0 && !slices.ContainsFunc(e.words, func(w passage) bool { return w.by == byLog }) {

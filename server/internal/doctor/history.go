@@ -341,6 +341,8 @@ func (e *evidence) historyFacts() {
 		if status >= 300 && status < 400 && x.Request.Header.Has("Authorization") && auth == "" && e.request.Whole {
 			if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && (!strings.EqualFold(to.Host, before.Host) || to.Scheme != before.Scheme) && to.Host != "" {
 				e.add("lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client dropped Authorization", e.quote(originOf(before)), e.quote(originOf(to)))
+			} else if to != nil && to.Host != "" && to.Path == e.target.Path && i == len(earlier)-1 {
+				e.add("lost-at-target", Computed, "history", "a redirect of the same origin led here from %s, and the client dropped Authorization", e.quote(before.Path))
 			} else if to != nil && to.Host != "" {
 				e.add("lost-at-same-origin", Computed, "history", "after a redirect the request has no Authorization")
 			}
@@ -363,6 +365,9 @@ func (e *evidence) historyFacts() {
 		if status >= 200 && status < 300 && same && auth == "" && e.seen["key-in-query"] && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method {
 			e.add("worked-before", Computed, "history", "the same request was accepted before")
 			e.add("key-worked-before", Computed, "history", "the same request was accepted before")
+		}
+		if status >= 200 && status < 300 && same && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method && otherAgentAlone(x.Request, e.request) {
+			e.add("other-agent-accepted", Computed, "history", "the same request was accepted with the User-Agent %s", e.quote(x.Request.Header.Get("User-Agent")))
 		}
 		if status == 401 && same && before.Path == e.target.Path && x.Request.Header.Get("Authorization") != auth {
 			e.add("asked-before", Computed, "history", "the request was refused before, and answered anew")
@@ -406,6 +411,23 @@ func (e *evidence) historyFacts() {
 			}
 		}
 	}
+}
+
+// otherAgentAlone reports whether two requests differ in User-Agent and in nothing else that they show.
+func otherAgentAlone(a, b *Request) bool {
+	if a.Header.Get("User-Agent") == b.Header.Get("User-Agent") {
+		return false
+	}
+	fields := func(r *Request) (all []string) {
+		for _, f := range r.Header {
+			if !strings.EqualFold(f.Name, "User-Agent") {
+				all = append(all, strings.ToLower(f.Name)+": "+f.Value)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	return slices.Equal(fields(a), fields(b))
 }
 
 var resourceMember = regexp.MustCompile(`"resource"\s*:\s*"([^"]+)"`)

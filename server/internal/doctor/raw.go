@@ -449,7 +449,7 @@ func (x *exchanges) info(text string) {
 		return
 	}
 	lower := strings.ToLower(text)
-	for _, word := range []string{"auth", "certificate", "alert", "refused", "denied", "expired", "proxy", "netrc", "timed out", "could not"} {
+	for _, word := range []string{"auth", "certificate", "alert", "refused", "denied", "expired", "proxy", "netrc", "timed out", "could not", "gss", "kerberos", "sspi"} {
 		if strings.Contains(lower, word) {
 			x.log = append(x.log, text)
 			return

@@ -88,6 +88,8 @@ var rules = []rule{
 
 	{"lost-on-redirect", "lost-at-redirect", decides, "redirect"},
 	{"lost-on-redirect", "lost-at-same-origin", strong, "redirect"},
+	{"lost-on-redirect", "lost-at-target", decides, "redirect"},
+	{"no-credentials", "lost-at-target", contradicts, "redirect"},
 	{"lost-on-redirect", "redirected authorization-absent", weak, "redirect"},
 	{"lost-on-redirect", "note-follows-redirects authorization-absent status-401", weak, "note"},
 
@@ -169,6 +171,8 @@ var rules = []rule{
 	{"placeholder", "placeholder-word", decides, "empty"},
 	{"placeholder", "placeholder-mark", weak, "empty"},
 	{"placeholder", "note-variable-unset", weak, "empty"},
+	{"placeholder", "configuration-variable refused", strong, "configuration"},
+	{"placeholder", "configuration-named said:placeholder", strong, "configuration"},
 
 	{"malformed-credentials", "basic-not-base64 !placeholder-word", decides, "form"},
 	{"malformed-credentials", "basic-no-colon", decides, "form"},
@@ -801,6 +805,14 @@ var rules = []rule{
 	{"wrong-secret", "user-unknown-said bearer-sent", -weak, "who"},
 	{"digest-answer-wrong", "stale-true", contradicts, "stale"},
 	{"clock-wrong", "stale-true", contradicts, "stale"},
+	{"two-sign-ins-one-field", "front-names-person status-401", leads, "front"},
+	{"wrong-secret", "front-names-person", contradicts, "front"},
+	{"edge-refused", "other-agent-accepted", leads, "agent"},
+	{"not-permitted", "other-agent-accepted", contradicts, "agent"},
+	{"cookie-not-sent", "refused-after-sign-in", strong, "log"},
+	{"session-ended", "refused-after-sign-in", weak, "log"},
+	{"cross-site-refused", "cross-origin status-403 silent !authorization-sent !preflight", strong, "origin"},
+	{"server-store-mangled", "configuration-expands refused", strong + weak, "configuration"},
 	{"wrong-scheme", "other-scheme-named", strong + weak, "scheme"},
 	{"malformed-credentials", "other-scheme-named", -weak, "named"},
 	{"prefix-missing", "other-scheme-named", -weak, "named"},

@@ -12,6 +12,7 @@ var (
 	variableLacking    = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
 	lackingWords       = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
 	cutHash            = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
+	dollarInside       = regexp.MustCompile(`(?i)^\s*- ["']?\w*(?:password|passwd|pass|secret)\w*=[^\s$]+\$[A-Za-z_]\w*[^\s}]*$`)
 	expandingPlace     = regexp.MustCompile(`(?i)compose|labels|environment|traefik\.http|basicauth\.users|\.env\b|\bENV\b|\bexport\b|echo "`)
 	redirectTold       = regexp.MustCompile(`(?i)HTTP/[\d.]+"? ?30[12378]\b|\bIssue another request to this URL|\[following\]|\bredirect(?:ed|ing|s)?\b.{0,20}\b(?:to|from)\b|: 30[12378] to https?:|\b30[12378] (?:Moved|Found|Temporary|Permanent|See Other)|^\s*<?\s*Location: `)
 	hostTold           = regexp.MustCompile(`https?://([A-Za-z0-9.-]+)`)
@@ -21,6 +22,8 @@ var (
 	securityCreated    = regexp.MustCompile(`<(?:\w+:)?Created[^>]*>\s*([^<]+?)\s*<`)
 	certificatePast    = regexp.MustCompile(`(?i)\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,60}(?:notAfter before|notAfter is past|expired|past its end)`)
 	certificateForeign = regexp.MustCompile(`(?i)\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,80}(?:not trust|untrusted|unknown (?:ca|authority|issuer)|self-?signed|(?:another|other|private|wrong) CA|not signed by|not in the (?:list|bundle))`)
+	signInLogged       = regexp.MustCompile(`(?i)\bPOST\s+\S*(?:sign-?in|log-?in|sessions?|authenticate)\b\S*.*\s20[014]\b`)
+	refusalLogged      = regexp.MustCompile(`(?i)\bGET\s+/\S*.*\s401\b`)
 	noteLine           = regexp.MustCompile(`^# .*(?:Authorization|\b30[1278]\b|OPTIONS|Set-Cookie|\.netrc|\.conf\b|config)`)
 	tlsAlert           = regexp.MustCompile(`(?i)\balert\b|\bhandshake\b|SSL routines|\btls:|x509|SSLError|SSL_read|certificate verif|ssl_client_verify`)
 )
@@ -65,6 +68,15 @@ func (e *evidence) lineFacts() {
 			e.add("state-refused", Computed, w.at, "the state of the sign-in was not found again: it is kept in a cookie")
 		}
 	}
+	signedIn := false
+	for _, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		if signInLogged.MatchString(line) {
+			signedIn = true
+		} else if signedIn && refusalLogged.MatchString(line) {
+			e.add("refused-after-sign-in", Computed, "log", "the log has a good sign-in, and right behind it a refusal: %s", e.quote(line))
+			break
+		}
+	}
 	if told {
 		e.add("redirect-told", Computed, "log", "the client's output tells of a redirect before this request")
 		if withField {
@@ -86,8 +98,8 @@ func (e *evidence) lineFact(w passage) {
 	switch {
 	case fieldDropped.MatchString(w.text):
 		e.add("configuration-drops", Computed, w.at, "the configuration drops Authorization: %s", e.quote(w.text))
-	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text):
-		e.add("configuration-expands", Computed, w.at, "a hash with single dollar signs stands where they are expanded: write each of them twice")
+	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text), dollarInside.MatchString(w.text):
+		e.add("configuration-expands", Computed, w.at, "single dollar signs stand where they are expanded: write each of them twice")
 	case withoutCookies.MatchString(w.text):
 		e.add("page-without-cookies", Computed, w.at, "the page asks without cookies: %s", e.quote(w.text))
 	}
