@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/url"
@@ -31,6 +32,7 @@ func (e *evidence) tokenFacts() {
 		before := len(e.list)
 		e.tokenTimes(c)
 		e.tokenIdentity(c)
+		e.tokenTenant(c)
 		e.tokenKind(c)
 		e.tokenBinding(c)
 		e.tokenRights(c)
@@ -78,7 +80,19 @@ func (e *evidence) tokenTimes(c *credential) {
 		}
 		return fmt.Sprintf("%s is %s, %s is %s: %s after", claim, showTime(t), name, showTime(ref), showDuration(d))
 	}
+	for _, name := range []string{"exp", "nbf", "iat"} {
+		switch v := c.token.claims[name].(type) {
+		case json.Number:
+			if n, err := v.Float64(); err == nil && n > 1e11 {
+				e.add("claim-form", Computed, "claim "+name, "%s counts milliseconds; seconds belong there (RFC 7519 s2)", name)
+			}
+		case nil:
+		default:
+			e.add("claim-form", Computed, "claim "+name, "%s is no number (RFC 7519 s2)", name)
+		}
+	}
 	switch {
+	case exp.IsZero() && c.token.claims["exp"] != nil: // of a wrong form
 	case exp.IsZero():
 		e.add("exp-absent", Computed, "claim exp", "the token has no exp")
 	case !exp.After(ref) && dated:
@@ -106,6 +120,33 @@ func (e *evidence) tokenTimes(c *credential) {
 		e.add("nbf-far-ahead", Computed, "claim nbf", "%s, iat is not: the issuer meant it", compare("nbf", nbf))
 	case early(nbf):
 		e.add("nbf-ahead", Computed, "claim nbf", "%s", compare("nbf", nbf))
+	}
+}
+
+// tenants are the ends of hosts of vendors that give each customer a host.
+var tenants = []string{".supabase.co", ".auth0.com", ".okta.com", ".oktapreview.com", ".b2clogin.com"}
+
+// tokenTenant compares the customer of a vendor that a token names with the one of the address.
+func (e *evidence) tokenTenant(c *credential) {
+	host := strings.ToLower(e.target.Hostname())
+	for _, end := range tenants {
+		here, ok := strings.CutSuffix(host, end)
+		if !ok || strings.Contains(here, "<") {
+			continue
+		}
+		there := ""
+		if u, err := url.Parse(text(c.token.claims, "iss")); err == nil {
+			there, _ = strings.CutSuffix(strings.ToLower(u.Hostname()), end)
+			if there == strings.ToLower(u.Hostname()) {
+				there = ""
+			}
+		}
+		if ref := text(c.token.claims, "ref"); ref != "" && end == ".supabase.co" {
+			there = strings.ToLower(ref)
+		}
+		if there != "" && there != here {
+			e.add("token-of-other-tenant", Computed, c.place, "the token is of %s, the address is of %s", e.quote(there+end), e.quote(host))
+		}
 	}
 }
 
