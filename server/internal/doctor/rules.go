@@ -122,6 +122,8 @@ var rules = []rule{
 
 	{"required-field-missing", "date-absent !code:malformed-credentials", decides, "field"},
 	{"required-field-missing", "date-absent", strong, "field"},
+	{"required-field-missing", "session-token-absent usual:wrong-secret", decides, "field"},
+	{"required-field-missing", "session-token-absent", weak, "field"},
 	{"required-field-missing", "said:none authorization-sent quirk-keys-beside-token", strong + weak, "field"},
 	{"required-field-missing", "said:none authorization-sent !key-sent", weak, "field"},
 	{"required-field-missing", "none-names-key", strong + weak, "field"},

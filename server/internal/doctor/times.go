@@ -457,6 +457,8 @@ func (e *evidence) signatureFacts() {
 	signed := false
 	if h.Has("X-Amz-Security-Token") {
 		e.add("session-token-sent", Computed, "X-Amz-Security-Token", "the keys are temporary")
+	} else if e.request.Whole && q["x-amz-security-token"] == "" && (temporaryKey.MatchString(auth) || strings.HasPrefix(q["x-amz-credential"]+q["awsaccesskeyid"], "ASIA")) {
+		e.add("session-token-absent", Computed, "Credential", "the key is a temporary one (ASIA…) and X-Amz-Security-Token is missing")
 	}
 	if strings.HasPrefix(auth, "AWS4-") && strings.Contains(auth, " ") && !e.seen["scheme-glued"] {
 		signed = true
@@ -485,6 +487,9 @@ func (e *evidence) signatureFacts() {
 	e.signedAddressTimes(q)
 	e.timesInWords()
 }
+
+// temporaryKey matches a temporary access key of AWS in Authorization.
+var temporaryKey = regexp.MustCompile(`^AWS(?:4-HMAC-SHA256 Credential=| )ASIA`)
 
 var regexpTimestamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(\d{10,13})"?`)
 
