@@ -52,7 +52,7 @@ var keyEchoed = regexp.MustCompile("(?i)\\b(?:keys?|token|secret|credentials?) (
 var (
 	toldStatus = regexp.MustCompile(`(?i)(?:\bstatus(?:[ _]?code)?|returned error|\bhttp(?: error)?|\berror(?: code)?|\bcode)\W{0,4}(401|403|407)\b|` +
 		`\b(401|403|407)\b[ :,-]{1,3}\(?(?:unauthorized|forbidden|client error|proxy auth)|\bE(401|403)\b`)
-	ofProvider = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|\bprovider returned error\b)`)
+	ofProvider = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|^provider returned error\b)`)
 )
 
 // outputFacts reads the status that the output of a client tells, and what a gateway tells of its provider.
