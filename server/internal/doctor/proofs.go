@@ -131,8 +131,10 @@ func (e *evidence) lastNonce() (nonce string) {
 
 var (
 	wrongProof  = regexp.MustCompile(`(?i)(another|other|different|wrong|old|foreign) (token|key|ath|typ|alg|jwk|proof)|re-?used|replay|same jti|without (ath|jti|iat|jwk)|ath (of|differs|wrong)|too old`)
-	proofMethod = regexp.MustCompile(`htm(?: is|:|=)? ?"?(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)`)
+	proofMethod = regexp.MustCompile(`(?:htm(?: is|:|=)? ?"?|\bfor (?:a )?)(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)`)
 )
+
+var proofTarget = regexp.MustCompile(`(?i)\b(?:another|other|different|wrong|inner|internal) (?:url|uri|address|target|method|path|host|origin|htu|htm)\b`)
 
 var proofWithout = regexp.MustCompile(`(?i)without nonce`)
 
@@ -231,6 +233,9 @@ func (e *evidence) markedProof(words string) {
 	}
 	if m := proofMethod.FindStringSubmatch(words); m != nil && e.request.Method != "" && m[1] != e.request.Method {
 		e.add("dpop-target-differs", Said, "DPoP", "htm is %s, the method is %s (RFC 9449 s4.3)", m[1], e.quote(e.request.Method))
+	}
+	if proofTarget.MatchString(words) {
+		e.add("dpop-target-differs", Said, "DPoP", "the input says that the proof is for another address or method")
 	}
 	if proofWithout.MatchString(words) && e.response.Header.Has("DPoP-Nonce") {
 		e.add("dpop-nonce-absent", Computed, "DPoP", "the input says that the proof has no nonce, and the response gives one")

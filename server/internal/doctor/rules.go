@@ -522,6 +522,7 @@ var rules = []rule{
 	{"kerberos", "ticket-sent said:clock-wrong", strong + weak + base, "log"}, // a ticket bears times
 	{"ntlm-connection", "ntlm-last-refused", strong + weak, "ntlm"},
 	{"ntlm-connection", "ntlm-middle", weak, "ntlm"},
+	{"ntlm-connection", "ntlm-first ntlm-sent offers-ntlm !ntlm-middle", strong, "ntlm"}, // the second message did not come
 	{"no-credentials", "log:ntlm-connection", contradicts, "ntlm"},
 	{"no-credentials", "code:ntlm-connection", contradicts, "ntlm"},
 	{"no-credentials", "usual:ntlm-connection", contradicts, "ntlm"},
