@@ -511,6 +511,7 @@ var rules = []rule{
 	{"scheme-unusable", "none-sent offers-digest-only", weak, "offer"},
 	{"scheme-unusable", "none-sent log:scheme-unusable !no-challenge", strong + weak + base, "client"},
 	{"scheme-unusable", "scheme-not-offered offers-windows-only", weak, "windows"},
+	{"scheme-unusable", "scheme-not-offered offers-windows-only status-407 basic-sent", strong + weak + weak, "windows"},
 
 	{"kerberos", "offers-negotiate none-sent", strong, "negotiate"},
 	{"kerberos", "ticket-sent refused", strong + weak, "ticket"},
