@@ -407,6 +407,10 @@ func (e *evidence) codeFacts() {
 					sentence := len(p.text) >= minSentence && (p.entry.points == decides && 4*len(p.text) >= len(w.text) || p.entry.points == strong && 2*len(p.text) >= len(w.text))
 					if (slices.Contains(e.products, entry.of) || sentence) && entry.points >= strong {
 						e.meaning[w.text] = append(e.meaning[w.text], entry.cause)
+						// A whole closed message says more than the general words of another server.
+						if sentence && p.entry.points == decides && 2*len(p.text) > len(w.text) && w.by == byServer {
+							e.add("reason:"+entry.cause, Coded, w.at, "%s of %s", e.quote(p.text), entry.of.Name)
+						}
 						if 2*len(p.text) > len(w.text) {
 							e.reported[w.text] = true
 						}
