@@ -530,7 +530,7 @@ func (e *evidence) kindOf(c *credential) {
 		e.add("secret-is-key", Computed, c.place, "the input says that the secret is a key")
 	}
 	switch strings.ToLower(c.user) {
-	case "x", "x-access-token", "x-oauth-basic", "oauth2", "__token__", "token", "x-token-auth", "oauth", "apikey", "_token", "_json_key", "gitlab-ci-token", "oauth2accesstoken", "api":
+	case "x", "x-access-token", "x-oauth-basic", "oauth2", "__token__", "token", "x-token-auth", "oauth", "apikey", "_token", "_json_key", "gitlab-ci-token", "oauth2accesstoken", "api", "aws", "_dcgcloud_token", "00000000-0000-0000-0000-000000000000":
 		e.add("secret-is-token", Computed, c.place, "the user name %s is the one that goes with a token", e.quote(c.user))
 	}
 	if c.scheme == "basic" && c.user == "" && c.pass != "" {
