@@ -373,7 +373,7 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 }
 
 // innerWords are words of libraries for Kerberos, Windows and LDAP, which stand in logs and in no answer.
-var innerWords = regexp.MustCompile(`\b(?:gss_\w+\(|GSS ERROR|krb5|K(?:DC|RB(?:5\w*)?_AP)_ERR|SEC_E_|An account failed to log on|LdapErr|ldap_\w+:|LDAP [Rr]esult [Cc]ode|GSSException|SpnegoError)`)
+var innerWords = regexp.MustCompile(`^Access to \w+ at '|^Cross-Origin Request Blocked|\b(?:gss_\w+\(|GSS ERROR|krb5|K(?:DC|RB(?:5\w*)?_AP)_ERR|SEC_E_|An account failed to log on|LdapErr|ldap_\w+:|LDAP [Rr]esult [Cc]ode|GSSException|SpnegoError)`)
 
 // logBegin matches the beginning of a line of a log, of the output of a client or of a program.
 var logBegin = regexp.MustCompile(`^(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[./]\d\d[./]\d{4} |\[?[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d|(?:\w+\.)*\w+(?:Error|Exception)\b|\w+\s*=\s*[\[{"']|` +

@@ -373,7 +373,7 @@ var rules = []rule{
 
 	{"wrong-audience", "aud-other-than-resource", decides, "aud"},
 	{"wrong-audience", "aud-other-than-service", decides, "aud"},
-	{"wrong-audience", "none-sent", impossible, "sent"},
+	{"wrong-audience", "none-sent !code:wrong-audience", impossible, "sent"},
 	{"wrong-audience", "aud-elsewhere said:wrong-audience", strong + weak, "aud"},
 	{"wrong-audience", "aud-elsewhere refused", weak, "aud"}, // an audience is a name, not always a host
 	{"wrong-audience", "aud-elsewhere error-insufficient_scope", strong + weak, "aud"},
@@ -741,6 +741,8 @@ var rules = []rule{
 	{"server-misconfigured", "secret-unreadable", strong + weak, "file"},
 	{"kerberos", "secret-unreadable status-5xx", contradicts, "file"},
 	{"kerberos", "ntlm-last-refused", contradicts, "ntlm"},
+	{"upstream-refused", "mcp status-2xx other-refusal-told", leads, "words+"},
+	{"wrong-secret", "mcp status-2xx", contradicts, "mcp"},
 	{"upstream-refused", "callback-address said:upstream-refused", strong + weak, "words+"},
 	{"not-permitted", "callback-address !usual:not-permitted !code:not-permitted", contradicts, "callback"},
 	{"wrong-secret", "callback-address", contradicts, "callback"},
