@@ -29,6 +29,14 @@ var serviceRules = []rule{
 	{"wrong-secret", "told-403 said-nothing", base, "told"},
 	{"proxy-credentials-missing", "told-407", strong, "told"},
 
+	// A webhook is signed.
+	{"request-signature-mismatch", "webhook-signed said:bad-signature", strong + weak, "webhook"},
+	{"request-signature-mismatch", "webhook-signed said:request-signature-mismatch", weak, "webhook"},
+	{"request-signature-mismatch", "webhook-signed said-nothing", weak, "webhook"},
+	{"clock-wrong", "webhook-signed said:expired", weak, "webhook"},
+	{"bad-signature", "webhook-signed", contradicts, "webhook"},
+	{"no-credentials", "webhook-signed", contradicts, "webhook"},
+
 	// A gateway tells what its provider answered.
 	{"upstream-refused", "provider-told", strong + weak + base, "provider"},
 	{"wrong-secret", "provider-told", contradicts, "provider"},
@@ -52,11 +60,19 @@ var keyEchoed = regexp.MustCompile("(?i)\\b(?:keys?|token|secret|credentials?) (
 var (
 	toldStatus = regexp.MustCompile(`(?i)(?:\bstatus(?:[ _]?code)?|returned error|\bhttp(?: error)?|\berror(?: code)?|\bcode)\W{0,4}(401|403|407)\b|` +
 		`\b(401|403|407)\b[ :,-]{1,3}\(?(?:unauthorized|forbidden|client error|proxy auth)|\bE(401|403)\b`)
+	webhookField = regexp.MustCompile(`(?i)^(x-hub-signature(-256)?|stripe-signature|svix-signature|webhook-signature|x-slack-signature|x-signature-ed25519|` +
+		`x-shopify-hmac-sha256|x-twilio-signature|x-gitea-signature|x-gogs-signature|paddle-signature|x-line-signature|x-zm-signature|linear-signature|` +
+		`sentry-hook-signature|x-hubspot-signature(-v3)?|intuit-signature|x-square-hmacsha256-signature|x-pagerduty-signature|x-dropbox-signature)$`)
 	ofProvider = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|^provider returned error\b)`)
 )
 
 // outputFacts reads the status that the output of a client tells, and what a gateway tells of its provider.
 func (e *evidence) outputFacts() {
+	for _, f := range e.request.Header {
+		if webhookField.MatchString(f.Name) {
+			e.add("webhook-signed", Computed, f.Name, "the request is a webhook: its body is signed in %s", e.quote(f.Name))
+		}
+	}
 	for _, w := range e.words {
 		if w.by == byServer && e.response.Status >= 400 && ofProvider.MatchString(w.text) {
 			e.add("provider-told", Computed, w.at, "the server tells the answer of another: %s", e.quote(w.text))
