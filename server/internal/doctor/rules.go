@@ -995,8 +995,8 @@ func ruleSet() []rule {
 	all := slices.Concat(rules, serviceRules)
 	for _, c := range Causes {
 		code := decides
-		if c.ID == "refresh-refused" {
-			code = leads // one code for several reasons: expired, used, revoked, of another client
+		if c.ID == "refresh-refused" || c.ID == "kerberos" {
+			code = leads // one code for several reasons: used, revoked, of another client; name, key table, domain
 		}
 		if slices.Contains(hiding, c.ID) {
 			code = strong + weak + base
