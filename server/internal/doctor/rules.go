@@ -895,6 +895,14 @@ var rules = []rule{
 	{"kerberos", "ticket-sent log:not-permitted !log:kerberos", contradicts, "log"},
 	{"kerberos", "basic-sent log:wrong-secret", contradicts, "log"},
 
+	// What the history, the front end and the page show.
+	{"lost-on-redirect", "lost-at-same-origin none-sent", leads, "redirect"},
+	{"no-credentials", "lost-at-same-origin", contradicts, "context"},
+	{"scheme-unusable", "basic-sent scheme-not-offered offers-windows-only", strong + weak + base, "windows"},
+	{"wrong-place", "other-agent-accepted", contradicts, "agent"},
+	{"cross-site-refused", "origin-sent none-sent status-403 said-nothing !preflight", strong, "origin"},
+	{"server-store-mangled", "configuration-expands refused !basic-sent", strong + weak + base, "configuration"},
+
 	// What may lie behind an answer that gives no reason.
 	{"server-store-mangled", "status-500 basic-sent front-page", weak, "base"},
 	{"ntlm-connection", "ntlm-in-negotiate offers-ntlm", weak, "ntlm"},
