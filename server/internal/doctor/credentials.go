@@ -347,7 +347,8 @@ func (e *evidence) requestFacts() {
 	auth := e.sent(secretInAuthorization)
 	lines := r.Header.Values("Authorization")
 	method := strings.ToUpper(r.Method)
-	signIn := method != "GET" && method != "HEAD" && (signInPath.MatchString(e.target.Path) || signInHost.MatchString(e.target.Host) || signInOperation.MatchString(operation(r, e.target)))
+	signIn := method != "GET" && method != "HEAD" && (signInPath.MatchString(e.target.Path) || signInHost.MatchString(e.target.Host) || signInOperation.MatchString(operation(r, e.target))) ||
+		signInQuery.MatchString(e.target.RawQuery)
 	if signIn {
 		e.add("sign-in-address", Computed, "address", "the address is one to sign in or to fetch a token")
 	}
