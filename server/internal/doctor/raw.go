@@ -607,7 +607,7 @@ func parseField(text string) (Field, bool) {
 // bodyStart reports whether a line can only be the start of a body.
 func bodyStart(text string) bool {
 	text = strings.TrimLeft(text, " \t")
-	return text != "" && strings.IndexByte("{[<", text[0]) >= 0
+	return text != "" && strings.IndexByte("{[<", text[0]) >= 0 && !strings.HasPrefix(text, "<-") // loggers mark requests with arrows
 }
 
 // fieldFollows reports whether a field stands in lines before the next empty one.

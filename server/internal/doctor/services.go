@@ -74,7 +74,7 @@ func (e *evidence) outputFacts() {
 		}
 	}
 	for _, w := range e.words {
-		if w.by == byServer && e.response.Status >= 400 && ofProvider.MatchString(w.text) {
+		if w.by == byServer && e.response.Status >= 400 && ofProvider.MatchString(w.text) && !strings.Contains(w.text, "auth provider returned") { // Caddy calls its own sign-in so
 			e.add("provider-told", Computed, w.at, "the server tells the answer of another: %s", e.quote(w.text))
 		}
 		if w.by == byPerson || e.request.Method != "" || e.request.URL != "" || e.response.Status != 0 {

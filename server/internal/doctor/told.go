@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -68,12 +69,18 @@ func (e *evidence) lineFacts() {
 			e.add("state-refused", Computed, w.at, "the state of the sign-in was not found again: it is kept in a cookie")
 		}
 	}
+	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		if dollarInside.MatchString(line) {
+			e.add("configuration-expands", Computed, fmt.Sprintf("log line %d", i+1), "a dollar sign stands in a secret where it is expanded: write it twice")
+			break
+		}
+	}
 	signedIn := false
-	for _, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
-		if signInLogged.MatchString(line) {
+	for _, w := range e.words {
+		if w.by == byLog && signInLogged.MatchString(w.text) {
 			signedIn = true
-		} else if signedIn && refusalLogged.MatchString(line) {
-			e.add("refused-after-sign-in", Computed, "log", "the log has a good sign-in, and right behind it a refusal: %s", e.quote(line))
+		} else if w.by == byLog && signedIn && refusalLogged.MatchString(w.text) {
+			e.add("refused-after-sign-in", Computed, w.at, "the log has a good sign-in, and right behind it a refusal: %s", e.quote(w.text))
 			break
 		}
 	}
@@ -98,7 +105,7 @@ func (e *evidence) lineFact(w passage) {
 	switch {
 	case fieldDropped.MatchString(w.text):
 		e.add("configuration-drops", Computed, w.at, "the configuration drops Authorization: %s", e.quote(w.text))
-	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text), dollarInside.MatchString(w.text):
+	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text):
 		e.add("configuration-expands", Computed, w.at, "single dollar signs stand where they are expanded: write each of them twice")
 	case withoutCookies.MatchString(w.text):
 		e.add("page-without-cookies", Computed, w.at, "the page asks without cookies: %s", e.quote(w.text))
