@@ -85,3 +85,16 @@ func TestExamplesOfPages(t *testing.T) {
 		t.Errorf("the cause is first for %d examples of %d and among the causes for %d, want at least 50 and 60", first, len(Causes), among)
 	}
 }
+
+// TestRulesOnce: no two rules name the same facts for one cause.
+func TestRulesOnce(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, r := range slices.Concat(rules, serviceRules) {
+		if key := r.cause + ": " + r.facts; seen[key] {
+			t.Errorf("two rules: %s", key)
+		} else {
+			seen[key] = true
+		}
+	}
+}
