@@ -561,6 +561,7 @@ var rules = []rule{
 	{"not-permitted", "error-access_denied", strong, "error"},
 	{"not-permitted", "said-special !code:not-permitted", contradicts, "less"},
 	{"not-permitted", "usual:not-permitted said-special", -weak, "code-less"},
+	{"wrong-secret", "usual:wrong-secret said-claim", contradicts, "code-less"}, // words that name a claim say more than "invalid token"
 	{"not-permitted", "usual:not-permitted coded-special", contradicts, "code-less"},
 	{"not-permitted", "none-sent status-403 !said-special", contradicts, "anonymous"}, // a rule speaks of somebody
 	{"no-credentials", "none-sent status-403 usual:not-permitted said:not-permitted", strong + weak + base, "none"},
