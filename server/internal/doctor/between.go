@@ -14,7 +14,7 @@ var (
 	forwardPath     = regexp.MustCompile(`(?i)/(auth-request|forward-?auth|ext-authz|api/verify|oauth2/auth|outpost\.goauthentik\.io/auth)(/|$)`)
 	otherChallenge  = regexp.MustCompile(`(?i)^x-.*www-authenticate$`)
 	edgePage        = regexp.MustCompile(`(?i)/cdn-cgi/|cf_styles-css|used cloudflare to restrict|incapsula incident|_incapsula_resource|errors\.edgesuite\.net|awswaf|captcha-delivery|px-captcha`)
-	unreadableFile  = regexp.MustCompile(`(?i)(permission denied|no such file|eacces|enoent|not readable|unreadable|cannot open|could not open|failed to open)`)
+	unreadableFile  = regexp.MustCompile(`(?i)(permission denied|no such file|nonexistent|eacces|enoent|not readable|unreadable|cannot open|could not open|failed to open)`)
 	secretFile      = regexp.MustCompile(`(?i)(gss_acquire_cred|keytab|htpasswd|passwd|password file|secret file|private key|\.pem\b|\.jks\b|\.p12\b|jwks\.json|credentials file)`)
 	bracketedValue  = regexp.MustCompile(`^(\{[^{}]{8,}\}|<[0-9A-Fa-f-]{16,}>|\[[^\[\]]{16,}\])$`)
 	quotedName      = regexp.MustCompile(`'([A-Z][A-Z_-]{3,30})'|"([A-Z][A-Z_-]{3,30})"`)

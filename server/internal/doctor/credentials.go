@@ -201,6 +201,9 @@ func (e *evidence) readCredentials() {
 			}
 		}
 	}
+	if q := e.target.Query(); q.Has("u") && q.Has("t") && q.Has("s") { // the digest of a password with salt: the protocol of Subsonic
+		e.hold(credential{place: "parameter t", kind: secretInQuery, value: q.Get("t")})
+	}
 	if path, _, _ := strings.Cut(r.URL, "?"); secretInPath.MatchString(path) {
 		e.hold(credential{place: "path", kind: secretInQuery, value: "<token>"})
 	}

@@ -75,6 +75,11 @@ func (e *evidence) responseFacts() {
 		} else if deniedPage.MatchString(to) {
 			e.add("to-denied-page", Computed, "Location", "the server redirects to a page for users without a right: %s", e.quote(to))
 		}
+	case r.Status == 401 && r.Header.Has("Location"): // front ends tell browsers where to sign in
+		to := r.Header.Get("Location")
+		if u, err := url.Parse(to); err == nil && u.Host != "" && e.target.Host != "" && !strings.EqualFold(u.Host, e.target.Host) && signInElsewhere.MatchString(to) {
+			e.add("to-sign-in-elsewhere", Computed, "Location", "the sign-in page is on another host: %s", e.quote(u.Host))
+		}
 	case r.Status >= 500:
 		e.add("status-5xx", Computed, "status", "the status is %d", r.Status)
 	}
@@ -87,6 +92,9 @@ func (e *evidence) responseFacts() {
 	}
 	if r.Header.Has("DPoP-Nonce") {
 		e.add("dpop-nonce-given", Computed, "DPoP-Nonce", "the refusal gives a nonce for the next proof (RFC 9449 s8)")
+	}
+	if strings.Contains(r.Header.Get("Location"), "/cdn-cgi/access/") || slices.Contains(e.offered(), "cloudflare-access") {
+		e.add("edge-asks", Computed, "response", "the service in front of the server asks for a sign-in of its own")
 	}
 	if strings.Contains(e.target.Path, "/.well-known/") {
 		e.add("metadata-address", Computed, "address", "the address is one of metadata (RFC 8615)")

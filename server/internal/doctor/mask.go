@@ -208,7 +208,9 @@ var (
 
 	// random matches long random texts.
 	random = regexp.MustCompile(`[A-Za-z0-9+/_-]{32,}={0,2}`)
-	uuid   = regexp.MustCompile(`^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+	// constant matches the name of an error in capitals, such as SSLV3_ALERT_CERTIFICATE_UNKNOWN.
+	constant = regexp.MustCompile(`^[A-Z][A-Z0-9]{1,15}(?:_[A-Z]{2,16}){2,}$`)
+	uuid     = regexp.MustCompile(`^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 )
 
 // secretShape matches tokens, and secrets by their prefixes.
@@ -267,7 +269,7 @@ func Mask(text string) string {
 		return p[1] + p[2] + MaskSecret(p[3])
 	})
 	return random.ReplaceAllStringFunc(text, func(m string) string {
-		if !mixed(m) || strings.Count(m, "/") > 2 || uuid.MatchString(m) {
+		if !mixed(m) || strings.Count(m, "/") > 2 || uuid.MatchString(m) || constant.MatchString(m) {
 			return m
 		}
 		return MaskSecret(m)

@@ -262,7 +262,7 @@ func (x *exchanges) plain(l line, rest []line) {
 			x.answer, x.part = &Response{}, inResponse
 		}
 		x.head(l, rest, false)
-	case x.part == outside && bodyStart(l.text):
+	case x.part == outside && bodyStart(l.text) && !bracketedWord.MatchString(l.text) && !logLine(l.text):
 		x.answer, x.part = &Response{}, inBody // a body alone, after the status of another line
 		x.other(l)
 	default:

@@ -118,6 +118,8 @@ var rules = []rule{
 	{"edge-refused", "status-403 front-ddos-guard", strong, "front"},
 	{"edge-refused", "status-403 front-qrator", strong, "front"},
 	{"two-sign-ins-one-field", "authorization-sent to-sign-in-elsewhere", strong, "front"},
+	{"two-sign-ins-one-field", "sign-in-address to-sign-in-elsewhere", strong, "front"}, // the sign-in of the program lies behind another one
+	{"edge-refused", "edge-asks authorization-sent", strong + weak + base, "edge"},
 	{"no-credentials", "none-sent to-sign-in-elsewhere", strong + weak, "none"},
 
 	{"required-field-missing", "date-absent !code:malformed-credentials", decides, "field"},
@@ -838,6 +840,16 @@ var rules = []rule{
 	{"wrong-scheme", "password-off secret-in-body", contradicts, "password"},
 
 	// Lines beside the exchange: of a configuration, of an application, of a client.
+	{"two-sign-ins-one-field", "front-configured bearer-sent offers-basic-only", leads, "configuration"},
+	{"two-sign-ins-one-field", "front-configured bearer-sent status-401", strong + weak, "configuration"},
+	{"two-sign-ins-one-field", "front-configured basic-sent scheme-not-offered", strong + weak, "configuration"},
+	{"two-sign-ins-one-field", "front-configured !status-known", weak, "configuration"},
+	{"preflight-refused", "front-configured preflight", weak, "configuration"},
+	{"app-password-needed", "said:second-factor-owed basic-sent dav", leads, "dav"}, // such a client cannot ask for a code
+	{"second-factor-owed", "said:second-factor-owed basic-sent dav", contradicts, "dav"},
+	{"clock-wrong", "said:clock-wrong said:second-factor-owed", strong, "code"}, // codes of an authenticator bear times
+	{"not-permitted", "said:network-not-allowed", -weak, "network"},
+	{"no-credentials", "none-sent said:network-not-allowed", -weak, "network"},
 	{"header-stripped", "configuration-drops authorization-sent", leads, "configuration"},
 	{"header-stripped", "environment-lacks authorization-sent", leads, "environment"},
 	{"server-store-mangled", "configuration-expands basic-sent", leads, "configuration"},

@@ -10,6 +10,7 @@ import (
 // Forms of lines that programs, configurations and front ends write, whatever the product.
 var (
 	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
+	frontAsks          = regexp.MustCompile(`(?i)^\s*(?:auth_basic\s+"|auth_basic_user_file\s|basic_?auth\s+(?:/\S*\s+)?(?:bcrypt\s+)?\{|AuthType\s+Basic\b|AuthUserFile\s|auth_pam\s+")|traefik\.http\.middlewares\.\S+\.basicauth\.users|^\s*basicAuth:\s*$|\bhttp-request auth\b`)
 	variableLacking    = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
 	lackingWords       = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
 	cutHash            = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
@@ -34,7 +35,7 @@ const maxClock = 4 * time.Minute
 
 // besideLine reports whether a line below a body belongs to a log, to a client or to a configuration.
 func besideLine(text string) bool {
-	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || withoutCookies.MatchString(text) ||
+	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || withoutCookies.MatchString(text) ||
 		cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
 
@@ -72,6 +73,17 @@ func (e *evidence) lineFacts() {
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		if dollarInside.MatchString(line) {
 			e.add("configuration-expands", Computed, fmt.Sprintf("log line %d", i+1), "a dollar sign stands in a secret where it is expanded: write it twice")
+			break
+		}
+	}
+	below := strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines) // a configuration pasted in the place of a body
+	for i, line := range append(below, e.c.Log[:min(len(e.c.Log), maxLogLines)]...) {
+		if frontAsks.MatchString(line) {
+			at := "body"
+			if i >= len(below) {
+				at = fmt.Sprintf("log line %d", i-len(below)+1)
+			}
+			e.add("front-configured", Computed, at, "the front end has a sign-in of its own by Basic: %s", e.quote(strings.TrimSpace(line)))
 			break
 		}
 	}
