@@ -15,7 +15,7 @@ var (
 	claimValue  = regexp.MustCompile(`(?i)\b(?:unexpected|invalid|mismatch\w*|wrong|incorrect|not accepted|not allowed|not valid|not satisfied|(?:does not|doesn't|didn't) match|needs to be one of|rejected)\b`)
 	claimEmpty  = regexp.MustCompile(`(?i)\b(?:empty|missing|no|without|lacks?)\b[^.;:]{0,12}["'` + "`" + `\[(]?(?:exp|nbf|iat|iss|aud|sub|jti|azp|acr|tid|issuer|subject|issue time|expiration time)\b|\b(?:exp|nbf|iat|iss|aud|sub|jti)\b["'` + "`" + `\])]? required\b`)
 	claimForm2  = regexp.MustCompile(`(?i)\binvalid (?:exp|nbf|iat) value\b`)
-	decodeError = regexp.MustCompile(`(?i)\b(?:json|base64(?:url)?|utf-8|codec|deseriali[sz]e|unmarshal\w*)\b.*\b(?:character|byte|token)s?\b.{0,20}(?:$|\bin position|\bat |detected|input|')`)
+	decodeError = regexp.MustCompile(`(?i)\b(?:not|isn't) (?:valid |in )?base64\b|\b(?:json|base64(?:url)?|utf-8|codec|deseriali[sz]e|unmarshal\w*)\b.*\b(?:character|byte|token)s?\b.{0,20}(?:$|\bin position|\bat |detected|input|')`)
 	namedClaim  = regexp.MustCompile(`(?i)\bclaim ["'` + "`" + `][^"'` + "`" + `]+["'` + "`" + `].{0,20}(?:does not|doesn't) (?:have|match)|^unexpected ["'][\w.:/-]+["'] (?:claim )?value`)
 	keySetBad   = regexp.MustCompile(`(?i)(?:\bjwks?\b|\bjson web key ?set\b|\bjwk set\b|\bkey ?set\b).{0,60}\b(?:malformed|pars(?:e|ing) error|parse|invalid|empty|not an array|` +
 		`(?:no|any) (?:valid |usable |signing |public |supported )*keys?|(?:did|does) ?n[o']t (?:contain|have)|create key fail|wrong length)\b|\b(?:malformed|invalid|empty) (?:jwks?|json web key|jwk) ?set\b`)

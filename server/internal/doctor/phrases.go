@@ -181,6 +181,9 @@ func find(words []string) (found []spoken) {
 			switch {
 			case f.topic == "claim-missing" && slices.Contains(ofClaims, g.topic):
 				loses = true
+			case f.topic == "session-ended" && g.topic == "cross-site-refused", f.topic == "wrong-scheme" && g.topic == "wrong-algorithm":
+				loses = true // "missing CSRF session token", "wrong signing method"
+			case g.topic == "session-ended" && f.topic == "cross-site-refused", g.topic == "wrong-scheme" && f.topic == "wrong-algorithm":
 			case g.topic == "claim-missing" && slices.Contains(ofClaims, f.topic):
 			case general[f.topic] && !general[g.topic]:
 				loses = true

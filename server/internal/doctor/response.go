@@ -87,6 +87,7 @@ func (e *evidence) say(at, text string, by speaker) {
 	}
 	text = skewAllowed.ReplaceAllString(stackFrame.ReplaceAllString(text, ""), "")
 	if by == byLog {
+		text = logClient.ReplaceAllString(javaMethod.ReplaceAllString(text, ""), "")
 		text = javaName.ReplaceAllString(text, "$1") // "auth" and "principal" in the name of a package say nothing
 	}
 	text = stockSentences.ReplaceAllString(text, "")
@@ -193,6 +194,12 @@ var stackFrame = regexp.MustCompile(`\bat (?:[\w.$<>/]+\([\w.$]+:\d+\)|(?:async 
 // javaName matches the name of a class with its package, as logs of Java have it.
 var javaName = regexp.MustCompile(`\b(?:[a-z][a-z0-9_]*\.){2,}([A-Z]\w*)`)
 
+// javaMethod matches the method that wrote a line of a log of Java: "….authenticator.BasicAuthenticator.doAuthenticate".
+var javaMethod = regexp.MustCompile(`\b(?:[a-z][a-z0-9_]*\.){2,}[A-Z]\w*\.[a-z]\w*(?:\s|$)`)
+
+// logClient matches the address of the client before the text of a line. It says nothing of networks.
+var logClient = regexp.MustCompile(`(?:^|\s)[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5} - `)
+
 // ordinaryFields are fields of a response that say nothing about a refusal.
 var ordinaryFields = regexp.MustCompile(`(?i)^(date|server|via|content-.*|set-cookie|cache-control|etag|expires|last-modified|vary|location|link|` +
 	`strict-transport-security|x-request-id|x-correlation-id|.*-id|connection|transfer-encoding|access-control-.*|alt-svc|nel|report-to|reporting-endpoints|` +
@@ -297,7 +304,7 @@ func withoutMessage(line []byte) []byte {
 	}
 	for _, name := range []string{"error", "err", "reason", "cause"} {
 		var text string
-		if json.Unmarshal(members[name], &text) != nil || len(find(normalise(text))) == 0 {
+		if json.Unmarshal(members[name], &text) != nil || len(newPassage("", text, byLog).topics()) == 0 {
 			continue
 		}
 		delete(members, "msg")
@@ -350,7 +357,7 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 			}
 			return
 		}
-		if !xmlLeaf.Match(body) { // a part of a page
+		if !xmlLeaf.Match(body) || pagePart.Match(body) {
 			e.say(at, html.UnescapeString(htmlTag.ReplaceAllString(string(body[:min(len(body), 16<<10)]), " . ")), by)
 			return
 		}
@@ -371,6 +378,9 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 	e.say(at, string(body), by)
 	e.embedded(string(body), at)
 }
+
+// pagePart matches the beginning of a part of an HTML page.
+var pagePart = regexp.MustCompile(`(?i)^<(?:pre|p|h[1-6]|center|div|br|body|head|span|b|strong|ul|table|font)\b[^<>]*>`)
 
 // innerWords are words of libraries for Kerberos, Windows and LDAP, which stand in logs and in no answer.
 var innerWords = regexp.MustCompile(`^Access to \w+ at '|^Cross-Origin Request Blocked|\b(?:gss_\w+\(|GSS ERROR|krb5|K(?:DC|RB(?:5\w*)?_AP)_ERR|SEC_E_|An account failed to log on|LdapErr|ldap_\w+:|LDAP [Rr]esult [Cc]ode|GSSException|SpnegoError)`)
