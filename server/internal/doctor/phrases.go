@@ -91,7 +91,7 @@ const sentenceEnd = "."
 // normalise returns the words of a text in lower case. Punctuation is folded, names in camel case are
 // split, an apostrophe vanishes, and the end of a sentence is a word of its own.
 func normalise(text string) (words []string) {
-	text = addressV4.ReplaceAllString(properNames.Replace(text), "ip")
+	text = headerNamed.ReplaceAllString(addressV4.ReplaceAllString(properNames.Replace(text), "ip"), "authorization header")
 	var word []rune
 	flush := func() {
 		if len(word) > 0 {
@@ -314,6 +314,9 @@ func (e *evidence) saidFacts() {
 			}
 		}
 		for _, f := range all {
+			if asksAgain[f.topic] && e.wantsValid(w) {
+				f.phrase = &phrase{topic: "bad-token"}
+			}
 			if told[f.topic] {
 				continue // a hostile text repeats itself
 			}
@@ -338,6 +341,28 @@ func (e *evidence) saidFacts() {
 	}
 }
 
+// asksAgain are topics of texts that ask for credentials.
+var asksAgain = map[string]bool{"none": true, "login": true, "wrong-credential-kind": true}
+
+// validWanted matches the words for valid credentials that are asked for.
+var validWanted = regexp.MustCompile(`(?i)\b(?:requires?|provide|send|include|supply|pass|use|need|needs|must have|with|^an?) (?:an? |the )?valid (?:[\w-]+ ){0,3}(token|jwt|key|apikey|credentials?)\b|` +
+	`(?i)\bvalid (?:[\w-]+ ){0,3}(token|jwt|key|apikey|credentials?) (?:is |are )?(?:required|needed|necessary|expected)\b`)
+
+// wantsValid reports whether a server asks for valid credentials of the kind that it got: they were not.
+func (e *evidence) wantsValid(w passage) bool {
+	m := validWanted.FindStringSubmatch(w.text)
+	if m == nil || w.by != byServer {
+		return false
+	}
+	if strings.HasSuffix(strings.ToLower(m[1]+m[2]), "key") {
+		return e.seen["key-sent"]
+	}
+	return e.seen["bearer-sent"]
+}
+
+// headerNamed matches the field Authorization where its name stands behind the word for a field.
+var headerNamed = regexp.MustCompile("(?i)\\b(?:header|field)(?: field| name| value)?(?: of type|:| named| called)? ?[\"'`(\\[]{0,2}authorization\\b[\"'`)\\]]{0,2}")
+
 // hollow reports whether a text of a recognised product stands for every cause.
 func (e *evidence) hollow(text string) bool {
 	text = strings.TrimRight(strings.ToLower(strings.TrimSpace(text)), ".!")
@@ -348,4 +373,4 @@ func (e *evidence) hollow(text string) bool {
 var addressV4 = regexp.MustCompile(`\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b`)
 
 // properNames keeps names with capitals inside in one word.
-var properNames = strings.NewReplacer("OAuth", "oauth", "SameSite", "samesite", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab", "e-mail", "email", "E-mail", "Email", "E-Mail", "Email")
+var properNames = strings.NewReplacer("super-user", "superuser", "super-admin", "superadmin", "OAuth", "oauth", "SameSite", "samesite", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab", "e-mail", "email", "E-mail", "Email", "E-Mail", "Email")

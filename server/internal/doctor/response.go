@@ -405,6 +405,9 @@ func (e *evidence) readJSON(value any, name, at string, by speaker, depth int, b
 			e.readJSON(v[member], member, at, by, depth+1, budget)
 		}
 	case []any:
+		if name == "loc" && len(v) == 2 && v[0] == "header" && v[1] == "authorization" { // the place of a fault, as Pydantic names it
+			e.say(strings.TrimSpace(at+" member loc"), "authorization header missing", by)
+		}
 		for _, one := range v {
 			e.readJSON(one, name, at, by, depth+1, budget)
 		}
