@@ -132,82 +132,46 @@ type commandEnd struct {
 // commandLength finds the end of the first command of a text of a Unix shell. Only that command goes
 // to shellWords.
 func commandLength(text string) (commandEnd, error) {
-	const (
-		plain = iota
-		single
-		double
-		ansi
-	)
-	state, depth, backticks, substitutions := plain, 0, false, 0
-	var opened int
-	for i := 0; i < len(text); i++ {
-		b := text[i]
-		switch state {
-		case single:
-			if b == '\'' {
-				state = plain
+	r := shellReader{text: text, loose: true} // shellWords tells what is wrong with an expansion
+	var word word
+	var ignored strings.Builder
+	for r.at < len(text) {
+		i, b, bad := r.at, text[r.at], -1
+		switch {
+		case b == '\\':
+			if r.at += 2; strings.HasPrefix(text[i+1:], "\r") {
+				r.at++ // a continued line with the line end of Windows
 			}
-			continue
-		case ansi:
-			if b == '\\' {
-				i++
-			} else if b == '\'' {
-				state = plain
+			r.at = min(r.at, len(text))
+		case b == '\'':
+			bad = r.skipSingle()
+		case r.has("$'"):
+			bad = r.skipANSI()
+		case b == '"':
+			bad = r.double(&word, &ignored)
+		case r.has("<("), r.has(">("):
+			r.at++
+			bad = r.substitution(&word, &ignored)
+		case b == '$' || b == '`':
+			bad = r.expansion(&word, &ignored, false)
+		case b == '#' && i > 0 && strings.IndexByte(" \t", text[i-1]) >= 0:
+			if end := strings.IndexByte(text[i:], '\n'); end >= 0 {
+				return commandEnd{i, '\n'}, nil
 			}
-			continue
-		}
-		if b == '\\' {
-			if i++; state == plain && i < len(text) && text[i] == '\r' {
-				i++ // a continued line with the line end of Windows
-			}
-			continue
-		}
-		if b == '`' || b == '(' || b == '{' && i > 0 && text[i-1] == '$' {
-			if substitutions++; substitutions > maxSubstitutions {
-				return commandEnd{}, errors.New("the command has more than 100 substitutions; paste the command that sent the request, not a script")
-			}
+			return commandEnd{i, 0}, nil
+		case b == '&' && (i > 0 && strings.IndexByte("<>", text[i-1]) >= 0 || strings.HasPrefix(text[i+1:], ">")):
+			r.at++ // a redirection
+		case strings.IndexByte(";&|\n)", b) >= 0:
+			return commandEnd{i, b}, nil
+		default:
+			r.at++
 		}
 		switch {
-		case b == '"' && state == double:
-			state = plain
-			continue
-		case b == '"':
-			state, opened = double, i
-			continue
-		case b == '`':
-			backticks = !backticks
-		case b == '(' && i > 0 && text[i-1] == '$':
-			depth++
-		case b == ')' && depth > 0:
-			depth--
+		case r.tooDeep():
+			return commandEnd{}, errors.New("the command has more than 100 substitutions; paste the command that sent the request, not a script")
+		case bad >= 0:
+			return commandEnd{}, fmt.Errorf("the command ends inside the quotation or substitution that begins at octet %d; copy the whole command", bad+1)
 		}
-		if state == double || depth > 0 || backticks {
-			continue
-		}
-		switch b {
-		case '\'':
-			opened = i
-			if state = single; i > 0 && text[i-1] == '$' {
-				state = ansi
-			}
-		case '#':
-			if i > 0 && strings.IndexByte(" \t", text[i-1]) >= 0 {
-				if end := strings.IndexByte(text[i:], '\n'); end >= 0 {
-					return commandEnd{i, '\n'}, nil
-				}
-				return commandEnd{i, 0}, nil
-			}
-		case '&':
-			if i > 0 && strings.IndexByte("<>", text[i-1]) >= 0 || i+1 < len(text) && text[i+1] == '>' {
-				continue // a redirection
-			}
-			return commandEnd{i, b}, nil
-		case ';', '|', '\n', ')':
-			return commandEnd{i, b}, nil
-		}
-	}
-	if state != plain || depth > 0 || backticks {
-		return commandEnd{}, fmt.Errorf("the command ends inside the quotation or substitution that begins at octet %d; copy the whole command", opened+1)
 	}
 	return commandEnd{len(text), 0}, nil
 }

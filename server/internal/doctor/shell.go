@@ -28,9 +28,14 @@ func shellWords(text string) ([]word, error) {
 
 // shellReader reads a command. Its methods return the place of a mistake, or -1.
 type shellReader struct {
-	text string
-	at   int
+	text  string
+	at    int
+	opens int  // substitutions and parentheses in them
+	loose bool // an expansion of a wrong form is no mistake
 }
+
+// tooDeep reports whether the text has too many substitutions. They are read recursively.
+func (r *shellReader) tooDeep() bool { return r.opens > maxSubstitutions }
 
 func (r *shellReader) has(prefix string) bool { return strings.HasPrefix(r.text[r.at:], prefix) }
 
@@ -123,12 +128,10 @@ func (r *shellReader) word() (w word, bad int) {
 				b.WriteByte('\\')
 			}
 		case r.has("'"):
-			length := strings.IndexByte(r.text[begin+1:], '\'')
-			if length < 0 {
-				return w, begin
+			if bad = r.skipSingle(); bad >= 0 {
+				return w, bad
 			}
-			b.WriteString(r.text[begin+1 : begin+1+length])
-			r.at += length + 2
+			b.WriteString(r.text[begin+1 : r.at-1])
 		case r.has("$'"):
 			if bad = r.skipANSI(); bad >= 0 {
 				return w, bad
@@ -198,6 +201,9 @@ func (r *shellReader) expansion(w *word, b *strings.Builder, quoted bool) (bad i
 	case braces:
 		r.at += len(name)
 		if name == "" || !r.starts("}:-+=?#%/^,@[*") {
+			if r.loose {
+				return -1
+			}
 			return r.at
 		}
 		if len(name) > 1 {
@@ -227,10 +233,12 @@ func (r *shellReader) substitution(w *word, b *strings.Builder) (bad int) {
 }
 
 // skip goes behind the end of an expansion or a substitution: behind the character end, outside of quotation marks
-// and of further substitutions. If quoted is true, an apostrophe is a letter. The limit of commandLength bounds the
-// depth.
+// and of further substitutions. If quoted is true, an apostrophe is a letter.
 func (r *shellReader) skip(end byte, quoted bool) (bad int) {
 	begin := r.at
+	if r.opens++; r.tooDeep() {
+		return begin
+	}
 	var ignored strings.Builder
 	for r.at < len(r.text) {
 		switch c := r.text[r.at]; {
@@ -250,11 +258,9 @@ func (r *shellReader) skip(end byte, quoted bool) (bad int) {
 				return bad
 			}
 		case c == '\'' && !quoted:
-			length := strings.IndexByte(r.text[r.at+1:], '\'')
-			if length < 0 {
-				return r.at
+			if bad := r.skipSingle(); bad >= 0 {
+				return bad
 			}
-			r.at += length + 2
 		case c == '`', r.has("$("), r.has("${"):
 			if bad := r.expansion(new(word), &ignored, quoted && end == '}'); bad >= 0 {
 				return bad
@@ -269,6 +275,16 @@ func (r *shellReader) skip(end byte, quoted bool) (bad int) {
 		}
 	}
 	return begin
+}
+
+// skipSingle goes behind the end of text between apostrophes.
+func (r *shellReader) skipSingle() (bad int) {
+	length := strings.IndexByte(r.text[r.at+1:], '\'')
+	if length < 0 {
+		return r.at
+	}
+	r.at += length + 2
+	return -1
 }
 
 // skipANSI goes behind the end of text that begins with $'.

@@ -97,6 +97,9 @@ func TestShellWordsLikeBash(t *testing.T) {
 		if otherVariable.MatchString(strings.Join(got, " ")) || splitName.MatchString(command) {
 			continue // bash has another value, or it joins the lines before it reads the name or the comment
 		}
+		if strings.Contains(strings.ReplaceAll(command, "`p \\`p\\``", ""), "\\`") {
+			continue // a substitution that may hold half of another one prints nothing
+		}
 		if (err != nil) != refused || !slices.Equal(got, want) {
 			if failures++; failures <= 20 {
 				t.Errorf("%q: got %q, %v; bash: %q, error: %t", command, got, err, want, refused)
