@@ -222,6 +222,9 @@ func (e *evidence) relateSchemes(w passage, auth *credential) {
 	}
 	names := map[string]bool{}
 	for _, m := range schemeShown.FindAllStringSubmatch(w.text, 4) {
+		if last := m[0][len(m[0])-1]; !slices.Contains(schemes, strings.ToLower(m[1])) && (last >= 'a' && last <= 'z') {
+			continue // a word of a sentence
+		}
 		names[strings.ToLower(m[1])] = true
 	}
 	if instructs.MatchString(w.text) {

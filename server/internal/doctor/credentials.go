@@ -138,13 +138,13 @@ var (
 // keyFields are names of fields with a key, beside those of SecretField.
 var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret|` +
 	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|license-?key|pat|` +
-	`key|authentication|authorization|appcheck|jwt-assertion|oidc-data|.*token)$`)
+	`key|authentication|authorization|appcheck|jwt-assertion|oidc-data|.*token|honeycomb-team|verify|apca-api-.*|kc-api-(?:key|sign))$`)
 
 // queryNames are names of parameters with a secret, beside queryKeys.
 var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|client|user)_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
 
 // secretInPath matches a path with a secret, or with a mark in place of one.
-var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/`)
+var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/|/rest/\d+/[a-z0-9]{3,}/`)
 
 // jwtForm matches a JWT, which is a secret in a parameter of any name.
 var jwtForm = regexp.MustCompile(`^eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*$`)
@@ -153,7 +153,7 @@ var jwtForm = regexp.MustCompile(`^eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{2,}\.[
 var queryKeys = []string{
 	"access_token", "token", "api_key", "apikey", "api-key", "key", "auth", "auth_token", "authtoken", "jwt", "id_token", "password", "passwd", "p", "pass",
 	"sig", "signature", "x-amz-signature", "x-goog-signature", "subscription-key", "code", "private_token", "job_token", "hapikey", "appid", "secret", "_key",
-	"session", "sid", "ticket", "hash", "apitoken",
+	"session", "sid", "ticket", "hash", "apitoken", "app_code", "ak", "applicationid",
 }
 
 // bodySecrets are members of a body with a secret.
@@ -468,7 +468,7 @@ func (e *evidence) unsent(signIn bool) {
 // signedAddress reports whether an address has a signature.
 func signedAddress(u *url.URL) bool {
 	for name := range u.Query() {
-		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "hmac" || l == "hash" || l == "md5" && u.Query().Has("expires") {
+		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "sign" && u.Query().Has("timestamp") || l == "hmac" || l == "hash" || l == "md5" && u.Query().Has("expires") {
 			return true
 		}
 	}
@@ -557,7 +557,7 @@ func (e *evidence) valueForm(c *credential) bool {
 		return false
 	case c.unset && placeholderShape.MatchString(bare):
 		e.add("placeholder-mark", Computed, at, "the shell puts a variable in: %s", e.quote(bare))
-	case !c.masked && placeholderShape.MatchString(bare):
+	case !c.masked && c.shape == nil && placeholderShape.MatchString(bare):
 		e.add("placeholder-word", Computed, at, "the secret is %s: the word of an example or of an empty variable", e.quote(bare))
 		return false
 	case c.masked && placeholderShape.MatchString(bare):

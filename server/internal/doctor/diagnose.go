@@ -142,6 +142,7 @@ func (d *diagnosis) derive() {
 	}
 	for _, code := range e.codes { // 200 with an error of OAuth, or with ok=false where refusals have 200
 		if status >= 200 && status < 300 && code.alone && strings.HasPrefix(code.at, "body") && (code.name == "error" && slices.Contains(oauthErrors, strings.ToLower(code.value)) ||
+			slices.Contains(statusMembers, code.name) && (code.value == "401" || code.value == "403") ||
 			code.is("ok=false") && e.seen["quirk-refuses-with-200"]) {
 			e.add("refused", Computed, code.at, "the body tells a refusal: %s", e.quote(code.value))
 		}
@@ -495,3 +496,6 @@ func (d *diagnosis) finding(s *score, confidence Verdict) Finding {
 	f.Facts = f.Facts[:min(len(f.Facts), maxShown)]
 	return f
 }
+
+// statusMembers are members of a body that hold the status which another status stands for.
+var statusMembers = []string{"error", "errorcode", "error_code", "errcode", "code", "status", "statuscode", "status_code", "retcode", "ret"}

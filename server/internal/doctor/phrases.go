@@ -324,8 +324,18 @@ func (e *evidence) saidFacts() {
 			if means := e.meaning[w.text]; len(means) > 0 && (f.topic != "bad-token" || slices.Contains(means, "malformed-credentials")) && !slices.Contains(means, f.topic) && (e.reported[w.text] || general[f.topic]) {
 				continue // its product means something else by this text
 			}
+			if f.topic == "none" && w.by == byServer && (e.seen["authorization-sent"] || e.seen["key-sent"]) && missingOrBad.MatchString(w.text) {
+				if told["wrong-secret"] || told["bad-token"] {
+					continue
+				}
+				f.phrase, told["bad-token"] = &phrase{topic: "bad-token"}, true // of two reasons, the one that fits what was sent
+			}
 			if f.topic == "none" && w.by == byServer && ofToken.MatchString(strings.Join(w.words, " ")) && e.seen["authorization-sent"] {
 				continue
+			}
+			if f.topic == "bad-signature" && w.by == byServer && !tokenNamed.MatchString(w.text) &&
+				!slices.ContainsFunc(e.credentials, func(c credential) bool { return c.token != nil || jwtMark.MatchString(c.mark) }) {
+				e.add("request-signature-said", Said, w.at, "the server speaks of a signature and of no token")
 			}
 			text := e.quote(strings.Join(f.of[max(0, f.from-2):min(len(f.of), f.to+2)], " "))
 			switch w.by {
@@ -362,6 +372,14 @@ func (e *evidence) wantsValid(w passage) bool {
 
 // headerNamed matches the field Authorization where its name stands behind the word for a field.
 var headerNamed = regexp.MustCompile("(?i)\\b(?:header|field)(?: field| name| value)?(?: of type|:| named| called)? ?[\"'`(\\[]{0,2}authorization\\b[\"'`)\\]]{0,2}")
+
+// tokenNamed matches words that name the token whose signature is meant.
+var tokenNamed = regexp.MustCompile(`(?i)\b(?:jw[tskes]+|tokens?|assertion|saml|bearer|kid|jose|crypto/rsa)\b`)
+
+// missingOrBad matches words that stand for a missing secret and for a wrong one alike.
+var missingOrBad = regexp.MustCompile(`(?i)\b(?:missing|absent|empty|no)\b[^.]{0,30}(?:\bor\b|/) ?(?:is )?(?:an? )?(?:invalid|incorrect|wrong|bad|malformed|failed)|` +
+	`\b(?:invalid|incorrect|wrong|bad)\b ?(?:\bor\b|/) ?(?:missing|absent|empty|no)\b|` +
+	`\b(?:provide|supply|send|pass|specify|include)d? (?:an? |the |your )?(?:correct|proper)\b`)
 
 // hollow reports whether a text of a recognised product stands for every cause.
 func (e *evidence) hollow(text string) bool {

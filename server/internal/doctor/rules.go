@@ -43,6 +43,7 @@ var rules = []rule{
 	{"no-credentials", "none-sent status-403 said:not-permitted", strong, "none"},
 	{"no-credentials", "asked-anonymously status-401", decides, "none"},
 	{"no-credentials", "none-sent", weak, "none"},
+	{"no-credentials", "error-insufficient_scope", -weak, "scope"}, // the server read a token
 	{"no-credentials", "authorization-absent none-names-authorization", strong + weak, "none"},
 	{"no-credentials", "authorization-absent said:none", strong, "none"},
 	{"no-credentials", "authorization-absent code:no-credentials", strong, "none"},
@@ -357,6 +358,7 @@ var rules = []rule{
 	{"clock-wrong", "mark-off", strong + weak, "clock"},
 	{"clock-wrong", "said:not-yet-valid !nbf-far-ahead !begin-named", strong + base, "begin"},
 	{"clock-wrong", "exp-ahead said:expired", strong, "disagree"},
+	{"clock-wrong", "said:expired said:clock-wrong signed-request", weak, "both"}, // a signed request is as old as its time
 	{"clock-wrong", "exp-just-past", weak, "near"},
 	{"clock-wrong", "address-not-expired said:expired", strong, "disagree"},
 
@@ -389,6 +391,8 @@ var rules = []rule{
 
 	{"unknown-signing-key", "kid-unknown", decides, "kid"},
 	{"unknown-signing-key", "kid-published said:unknown-signing-key", strong, "kid"},
+	{"unknown-signing-key", "said:unknown-signing-key key-sent !jwt-sent !authorization-sent", contradicts, "key"},
+	{"wrong-secret", "said:unknown-signing-key key-sent !jwt-sent !authorization-sent", strong + weak, "key"}, // the key is an API key
 	{"unknown-signing-key", "jwt-sent error-invalid_token", base, "usual"},
 
 	{"bad-signature", "jwt-sent said:bad-signature", strong + base, "words"},
@@ -452,6 +456,9 @@ var rules = []rule{
 	{"request-signature-mismatch", "field-unsigned", decides, "signed"},
 	{"request-signature-mismatch", "signed-request said:bad-signature", strong + weak, "words"},
 	{"request-signature-mismatch", "signed-address said:bad-signature", strong + weak, "words"},
+	{"request-signature-mismatch", "request-signature-said none-sent", strong + weak, "words"}, // no token: the request has the signature
+	{"request-signature-mismatch", "request-signature-said key-sent !jwt-sent !authorization-sent", strong + weak, "words"},
+	{"bad-signature", "request-signature-said key-sent !jwt-sent !authorization-sent", contradicts, "signed"},
 	{"request-signature-mismatch", "signed-request status-403", base, "base"},
 	{"request-signature-mismatch", "signed-address status-403", base, "base"},
 	{"bad-signature", "signed-request said:bad-signature", contradicts, "signed"},
@@ -705,6 +712,7 @@ var rules = []rule{
 	{"header-stripped", "digest-sent scheme-offered !said:none", -weak, "offered"},
 	{"scheme-unusable", "authorization-sent !negotiate-sent !scheme-not-offered", contradicts, "sent"},
 	{"not-permitted", "said:bad-token !said:not-permitted", -weak, "token"},
+	{"not-permitted", "said:account-not-active said:not-permitted", -weak, "less"}, // the reason says more
 	{"not-permitted", "said:wrong-secret !said:not-permitted", -weak, "token"},
 	{"malformed-credentials", "credentials-read !said:malformed-credentials !code:malformed-credentials", contradicts, "against"},
 	{"wrong-secret", "said:cross-site-refused key-field-sent", weak, "csrf"}, // after a wrong key the cookie counts

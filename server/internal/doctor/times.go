@@ -470,13 +470,13 @@ func (e *evidence) signatureFacts() {
 		}
 	}
 	for _, f := range h {
-		if l := strings.ToLower(f.Name); strings.HasSuffix(l, "signature") || strings.HasSuffix(l, "-sign") || strings.HasSuffix(l, "-hmac") || l == "signature-input" {
+		if l := strings.ToLower(f.Name); strings.HasSuffix(l, "signature") || strings.HasSuffix(l, "-sign") || strings.HasSuffix(l, "-hmac") || l == "signature-input" || l == "sign" || l == "x-verify" {
 			signed = true
 		}
 	}
 	if signed {
 		e.add("signed-request", Computed, "request", "the request is signed")
-		for _, name := range []string{"X-Amz-Date", "X-Ms-Date", "Date", "X-Date", "X-Timestamp", "X-Request-Timestamp", "X-Bapi-Timestamp", "CB-ACCESS-TIMESTAMP", "OK-ACCESS-TIMESTAMP", "X-TC-Timestamp", "X-Sdk-Date", "Timestamp"} {
+		for _, name := range []string{"X-Amz-Date", "X-Ms-Date", "Date", "X-Date", "X-Timestamp", "X-Request-Timestamp", "X-Bapi-Timestamp", "CB-ACCESS-TIMESTAMP", "OK-ACCESS-TIMESTAMP", "X-TC-Timestamp", "X-Sdk-Date", "Timestamp", "KC-API-TIMESTAMP", "ACCESS-TIMESTAMP"} {
 			if v := h.Get(name); v != "" {
 				compare(name, v)
 			}
