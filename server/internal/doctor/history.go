@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -395,11 +396,21 @@ func (e *evidence) historyFacts() {
 			e.add("works-behind", Computed, "history", "the same request is accepted by %s", e.quote(before.Host))
 		}
 	}
+	named := map[string]bool{} // the addresses of resource_metadata
+	for _, c := range e.challenges {
+		if address, _ := c.Param("resource_metadata"); address != "" {
+			named[address] = true
+		}
+	}
 	for _, x := range e.c.Exchanges {
 		if x.Response == nil || x.Request == nil {
 			continue
 		}
 		path := parseTarget(x.Request).Path
+		body := bytes.TrimSpace(x.Response.Body)
+		if named[parseTarget(x.Request).String()] && (x.Response.Status >= 400 || x.Response.Status == 200 && len(body) > 0 && body[0] != '{') {
+			e.add("metadata-unreachable", Computed, "history", "the address of resource_metadata answers %d and no metadata", x.Response.Status)
+		}
 		switch {
 		case (x.Probe == ProbeResourceMetadata || strings.Contains(path, "/.well-known/oauth-protected-resource")) && x.Response.Status >= 400:
 			e.add("metadata-unreachable", Computed, "history", "the metadata of the resource is answered %d", x.Response.Status)

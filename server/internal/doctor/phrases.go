@@ -243,12 +243,19 @@ func (w passage) topics() []spoken {
 	return w.partTopics(found)
 }
 
+// adviceFollows matches the end of a sentence before one that tells what to check: that is no reason.
+var adviceFollows = regexp.MustCompile(`(?i)[.!]\s+(?:please )?(?:check|make sure|ensure|verify|see|visit)\b`)
+
 // reason returns the topic that a text gives as the reason for the rest, and the rest before it: a general statement comes
 // first, the reason behind a colon. It returns "" if the text has one part.
 func (w passage) reason() (topic, before string) {
 	at := reasonFollows.FindAllStringIndex(w.text, 12)
 	for _, gap := range slices.Backward(at) {
-		if found := find(normalise(w.text[gap[1]:])); special(found) == saysSpecial {
+		rest := w.text[gap[1]:]
+		if advice := adviceFollows.FindStringIndex(rest); advice != nil {
+			rest = rest[:advice[0]]
+		}
+		if found := find(normalise(rest)); special(found) == saysSpecial {
 			if between := strings.TrimSpace(w.text[gap[0]:gap[1]]); becauseOf[strings.ToLower(between)] {
 				return found[0].topic, "" // "locked because of many failures": both count
 			}

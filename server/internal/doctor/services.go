@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,6 +29,21 @@ var serviceRules = []rule{
 	{"insufficient-scope", "told-403 said-nothing", base, "told"},
 	{"wrong-secret", "told-403 said-nothing", base, "told"},
 	{"proxy-credentials-missing", "told-407", strong, "told"},
+	{"outage-as-refusal", "usual:metadata-missing", contradicts, "document"}, // "discovery failed" of a client that found no metadata
+	{"outage-as-refusal", "told-407", contradicts, "told"},                   // "failed to download: 407": the proxy answered
+
+	// A client refuses to send a field that cannot be one.
+	{"stray-characters", "field-unsendable !field-empty-told", strong + weak, "field"},
+	{"placeholder", "field-empty-told", strong + weak, "field"},
+	{"wrong-place", "configured-of-other-vendor", leads, "echo"},
+	{"wrong-secret", "configured-of-other-vendor", contradicts, "echo"},
+	{"stray-characters", "echoed-stray", leads, "echo"},
+	{"wrong-secret", "echoed-stray", contradicts, "echo"},
+	{"wrong-place", "region-apart usual:wrong-secret", strong + weak + base, "region"},
+	{"credentials-not-chosen", "registry-name-wrong", leads, "configuration"},
+	{"not-permitted", "registry-name-wrong", contradicts, "configuration"},
+	{"credentials-not-chosen", "told-not-picked", strong, "note"},
+	{"insufficient-scope", "scopes-named", strong + weak + base, "scope"},
 
 	// A webhook is signed.
 	{"request-signature-mismatch", "webhook-signed said:bad-signature", strong + weak, "webhook"},
@@ -56,6 +72,9 @@ var addressWords = regexp.MustCompile(`https?://[^\s"'<>]*[^\s"'<>.,;:)\]]|\b[\w
 // keyEchoed matches the secret that a server repeats.
 var keyEchoed = regexp.MustCompile("(?i)\\b(?:keys?|token|secret|credentials?) (?:provided|received|passed|given|sent|supplied)\\s*[:=]\\s*[\"'`]?([^\\s\"'`,;\\\\]{3,200})")
 
+// strayEchoed matches a key that a server repeats behind a bracket or a quotation mark of its own.
+var strayEchoed = regexp.MustCompile("(?i)\\bapi key provided: *(?:[{\\[“”\"'`]+|Bearer )[A-Za-z]{2,12}[-_]")
+
 // Forms of what clients print.
 var (
 	toldStatus = regexp.MustCompile(`(?i)(?:\bstatus(?:[ _]?code)?|returned error|\bhttp(?: error)?|\berror(?: code)?|\bcode)\W{0,4}(401|403|407)\b|` +
@@ -63,6 +82,19 @@ var (
 	webhookField = regexp.MustCompile(`(?i)^(x-hub-signature(-256)?|stripe-signature|svix-signature|webhook-signature|x-slack-signature|x-signature-ed25519|` +
 		`x-shopify-hmac-sha256|x-twilio-signature|x-gitea-signature|x-gogs-signature|paddle-signature|x-line-signature|x-zm-signature|linear-signature|` +
 		`sentry-hook-signature|x-hubspot-signature(-v3)?|intuit-signature|x-square-hmacsha256-signature|x-pagerduty-signature|x-dropbox-signature)$`)
+	fieldUnsendable = regexp.MustCompile(`(?i)\b(?:illegal|invalid) header (?:field )?value\b|\binvalid (?:character|value)s? (?:in|for) header\b|\bERR_INVALID_CHAR\b|\binvalid header value char|\bheader value\b.{0,60}\b(?:leading|trailing|newline|line break|line feed|carriage return|non-ascii|iso-8859-1|latin-1|control char)`)
+	fieldEmptyTold  = regexp.MustCompile(`(?i)\bheader (?:field )?value:? b?["'](?:Bearer|Basic|Token|ApiKey) ?["']`)
+	scopesNamed     = regexp.MustCompile(`(?i)\bmissing (?:(?:the|a|required|necessary|following|oauth) )*scopes?["']?\s*[:=]\s*["'\[]*[a-z]`)
+	secretAssigned  = regexp.MustCompile(`(?i)\b\w*(?:KEY|TOKEN|SECRET)["'\]]*\s*[=:]\s*["']?([A-Za-z][\w.-]{11,200})`)
+	// Regions of Amazon that are a partition of their own, or that an account has to switch on: the keys and session tokens of
+	// others are not known there.
+	regionApart = regexp.MustCompile(`\b(?:us-gov-(?:east|west)|cn-(?:north|northwest)|us-isob?-\w+|af-south|ap-east|ap-south-2|ap-southeast-[3-7]|ca-west|eu-south|eu-central-2|me-south|me-central|il-central|mx-central)(?:-\d)?\b`)
+	// The configuration of Docker knows its hub as https://index.docker.io/v1/ alone.
+	registryNameWrong = regexp.MustCompile(`"(?:https://)?(?:docker\.io|registry-1\.docker\.io|hub\.docker\.com|registry\.hub\.docker\.com)/?"\s*:\s*\{`)
+	// A line of the user that tells why the client did not take the credentials.
+	toldNotPicked = regexp.MustCompile(`(?i)\b(?:does not|doesn't|did not|didn't|never) (?:read|use|pick up|look up|find|send|take|honou?r|see|consult) (?:\w+ ){0,4}(?:credentials?\b|token|\.?netrc|profile|keyring|config\.json|credential helper)|` +
+		`\b(?:has|have|with|there is) no AWS_PROFILE|` +
+		`^\s*#.*(?:\bsends nothing|\b(?:overrides?|overrode|shadows|wins over|takes? precedence)\b|\b[A-Z]*_[A-Z_]+ (?:is|was|are|were) (?:still )?set\b|\bunder (?:another|a different|the wrong) (?:host|name|registry|server|key|id)\b)`)
 	ofProvider = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|^provider returned error\b)`)
 )
 
@@ -73,9 +105,29 @@ func (e *evidence) outputFacts() {
 			e.add("webhook-signed", Computed, f.Name, "the request is a webhook: its body is signed in %s", e.quote(f.Name))
 		}
 	}
+	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		if toldNotPicked.MatchString(line) {
+			e.add("told-not-picked", Said, fmt.Sprintf("log line %d", i+1), "the input says that the client did not take the credentials: %s", e.quote(line))
+		}
+		if registryNameWrong.MatchString(line) {
+			e.add("registry-name-wrong", Computed, fmt.Sprintf("log line %d", i+1), "the configuration keeps the credentials of Docker Hub under a name that is not looked up; that is https://index.docker.io/v1/")
+		}
+	}
 	for _, w := range e.words {
 		if w.by == byServer && e.response.Status >= 400 && ofProvider.MatchString(w.text) && !strings.Contains(w.text, "auth provider returned") { // Caddy calls its own sign-in so
 			e.add("provider-told", Computed, w.at, "the server tells the answer of another: %s", e.quote(w.text))
+		}
+		if w.by != byPerson && scopesNamed.MatchString(w.text) {
+			e.add("scopes-named", Said, w.at, "the text names the scope that is missing: %s", e.quote(w.text))
+		}
+		if w.by == byLog && fieldUnsendable.MatchString(w.text) {
+			e.add("field-unsendable", Computed, w.at, "the client cannot send the field, because its value has a character that no field may have: %s", e.quote(w.text))
+			if fieldEmptyTold.MatchString(w.text) {
+				e.add("field-empty-told", Computed, w.at, "nothing stands behind the scheme: %s", e.quote(w.text))
+			}
+		}
+		if m := regionApart.FindString(w.text); m != "" {
+			e.add("region-apart", Computed, w.at, "the region %s is one where the keys or session tokens of other regions are unknown", m)
 		}
 		if w.by == byPerson || e.request.Method != "" || e.request.URL != "" || e.response.Status != 0 {
 			continue
@@ -91,6 +143,16 @@ func (e *evidence) echoFacts() {
 	text := e.response.Body[:min(len(e.response.Body), 4<<10)]
 	if e.response.Status < 400 {
 		text = []byte(strings.Join(e.c.Log[:min(len(e.c.Log), maxLogLines)], "\n"))
+	}
+	if m := strayEchoed.Find(text); m != nil {
+		e.add("echoed-stray", Computed, "body", "the server repeats the begin of the secret, and a quotation mark or bracket stands there: %s", e.quote(string(m)))
+	}
+	for _, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		for _, m := range secretAssigned.FindAllStringSubmatch(line, 4) {
+			if s := shapeOf(m[1]); s != nil && len(s.Hosts) > 0 && len(e.products) > 0 && !slices.Contains(e.products, s.maker) && e.request.Method == "" {
+				e.add("configured-of-other-vendor", Computed, "log", "the configuration sets a %s, and another service answers", s.kind)
+			}
+		}
 	}
 	for _, m := range keyEchoed.FindAllSubmatch(text, 4) {
 		value := strings.TrimRight(string(m[1]), ".")

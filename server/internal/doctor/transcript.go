@@ -3,6 +3,7 @@ package doctor
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -114,15 +115,30 @@ func isTranscript(lines []line) bool {
 	return commands > 0 && len(steps) > 1
 }
 
+// showsFile matches a command whose output is a file or the environment, and no response.
+var showsFile = regexp.MustCompile(`^(?:sudo )?(?:cat|type|head|tail|less|more|bat|env|printenv|Get-Content) *(?:$|[-~./\w|])`)
+
 // readTranscript reads commands with their output.
 func (c *Case) readTranscript(text string) error {
 	before, steps := stepsOf(linesOf(text))
 	if len(before) > 0 && !onlyAssignments(before) {
 		c.addExchanges(readRaw(before))
 	}
+	for _, l := range before {
+		if strings.HasPrefix(l.text, "# ") && !slices.Contains(c.Log, l.text) { // the user's words
+			c.Log = append(c.Log, l.text)
+		}
+	}
 	for _, s := range steps {
-		x := readRaw(s.output)
 		_, ok := command(s.command)
+		if !ok && showsFile.MatchString(s.command) && !slices.ContainsFunc(s.output, func(l line) bool { return strings.Contains(l.text, "HTTP/") }) {
+			c.Log = append(c.Log, firstLine(s.command))
+			for _, l := range s.output {
+				c.Log = append(c.Log, l.text)
+			}
+			continue
+		}
+		x := readRaw(s.output)
 		if !ok {
 			c.Log = append(c.Log, firstLine(s.command))
 			c.addExchanges(x)
