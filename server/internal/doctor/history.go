@@ -356,6 +356,10 @@ func (e *evidence) historyFacts() {
 				e.add("lost-at-same-origin", Computed, "history", "after a redirect the request has no Authorization")
 			}
 		}
+		if status >= 300 && status < 400 && x.Request.Header.Has("Authorization") && auth == "" && !e.request.Whole && i == len(earlier)-1 && !same &&
+			slices.ContainsFunc(e.c.Notes, func(n Note) bool { return n.ID == NoteFollowsRedirect }) && !slices.ContainsFunc(e.c.Notes, func(n Note) bool { return n.ID == NoteSendsToOthers }) {
+			e.add("lost-at-redirect", Computed, "history", "a redirect led to another host, %s: curl leaves out Authorization there", e.quote(e.target.Host))
+		}
 		if status >= 300 && status < 400 && x.Response.Header.Get("Location") != "" {
 			e.add("redirected", Computed, "history", "a redirect led here from %s", e.quote(originOf(before)))
 		}

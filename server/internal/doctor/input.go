@@ -125,7 +125,7 @@ func (c *Case) read(text string) error {
 			return &InputError{"the input is not the identifier of a refusal", "It is the last part of the member instance of the response, 26 letters and digits."}
 		}
 	case KindText:
-		if !bodyStart(text) {
+		if first := firstLine(strings.TrimLeft(text, "\r\n")); !bodyStart(text) || logLine(first) || bracketedWord.MatchString(first) {
 			c.addLog(text)
 			break
 		}
@@ -258,7 +258,7 @@ func recognise(text string) Kind {
 			break
 		}
 		first := strings.TrimSpace(l.text)
-		if startLine(first) || isPanel(lines[i:i+1]) ||
+		if startLine(first) || pythonSend.MatchString(first) || isPanel(lines[i:i+1]) ||
 			knownField(first) != 0 && (i == 0 || i < 20 && authField(first)) {
 			return KindRaw
 		}

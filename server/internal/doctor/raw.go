@@ -95,6 +95,9 @@ type exchanges struct {
 func readRaw(lines []line) *exchanges {
 	x := new(exchanges)
 	lines = dedent(lines)
+	if slices.ContainsFunc(lines, func(l line) bool { return pythonSend.MatchString(l.text) }) {
+		lines = ofPython(lines)
+	}
 	if isPanel(lines) {
 		x.panels(lines)
 		return x
@@ -185,6 +188,41 @@ func readRaw(lines []line) *exchanges {
 	x.finish()
 	x.flush()
 	return x
+}
+
+// pythonSend and pythonReply match what http.client of Python prints with a debug level, as requests and urllib3 do.
+var (
+	pythonSend  = regexp.MustCompile(`^send: b['"](.*)['"]$`)
+	pythonReply = regexp.MustCompile(`^reply: ['"](HTTP/.*?)(?:\\r\\n)?['"]$`)
+	pythonField = regexp.MustCompile(`^header: ([A-Za-z0-9-]+: .*)$`)
+	pythonEnds  = strings.NewReplacer(`\r\n`, "\n", `\n`, "\n", `\'`, "'", `\"`, `"`, `\\`, `\`)
+)
+
+// ofPython returns the messages that lines of http.client stand for.
+func ofPython(lines []line) []line {
+	var all []line
+	fields := false
+	for _, l := range lines {
+		if m := pythonField.FindStringSubmatch(l.text); m != nil {
+			all = append(all, line{m[1], l.number})
+			continue
+		}
+		if fields {
+			all, fields = append(all, line{"", l.number}), false
+		}
+		if m := pythonSend.FindStringSubmatch(l.text); m != nil {
+			for text := range strings.SplitSeq(pythonEnds.Replace(m[1]), "\n") {
+				all = append(all, line{text, l.number})
+			}
+			continue
+		}
+		if m := pythonReply.FindStringSubmatch(l.text); m != nil {
+			all, fields = append(all, line{m[1], l.number}), true
+			continue
+		}
+		all = append(all, l)
+	}
+	return all
 }
 
 // tracesOf reports whether lines are the output of curl -v, or of wget -S or -d.
@@ -709,7 +747,7 @@ func firstLine(text string) string {
 }
 
 var logStart = regexp.MustCompile(`^\s*(\[?[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}|[0-9]{2}:[0-9]{2}:[0-9]{2}[,. ]|[0-9]{1,3}(\.[0-9]{1,3}){3} - |[A-Z][a-z]{2} +[0-9]{1,2} [0-9]{2}:|` +
-	`\[?(DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b|(time|level|ts|msg)=|location +\S+ *\{|server *\{|<(VirtualHost|Location|Directory)\b|#)`)
+	`\[[0-9]{1,2}/[A-Z][a-z]{2}/[0-9]{4}[ :]|\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]?[0-9] |\[?(DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b|(time|level|ts|msg)=|location +\S+ *\{|server *\{|<(VirtualHost|Location|Directory)\b|#)`)
 
 // logLine reports whether a line looks like one of a log or a configuration.
 func logLine(text string) bool { return logStart.MatchString(text) }

@@ -855,6 +855,13 @@ var rules = []rule{
 	{"preflight-refused", "front-configured preflight", weak, "configuration"},
 	{"app-password-needed", "said:second-factor-owed basic-sent dav", leads, "dav"}, // such a client cannot ask for a code
 	{"second-factor-owed", "said:second-factor-owed basic-sent dav", contradicts, "dav"},
+	{"cookie-not-sent", "cookie-unset authorization-absent !cookie-sent", leads, "cookie"},
+	{"no-credentials", "cookie-unset", contradicts, "cookie"},
+	{"outage-as-refusal", "websocket-told", contradicts, "socket"},
+	{"cookie-not-sent", "websocket-told told-401", weak, "socket"},
+	{"no-credentials", "websocket-told told-401", base, "socket"},
+	{"cross-site-refused", "websocket-told told-403", strong, "socket"},
+	{"clock-wrong", "said:clock-wrong may:clock-wrong", strong, "code"},
 	{"clock-wrong", "said:clock-wrong said:second-factor-owed", strong, "code"}, // codes of an authenticator bear times
 	{"not-permitted", "said:network-not-allowed", -weak, "network"},
 	{"no-credentials", "none-sent said:network-not-allowed", -weak, "network"},

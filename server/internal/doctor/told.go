@@ -20,7 +20,9 @@ var (
 	hostTold           = regexp.MustCompile(`https?://([A-Za-z0-9.-]+)`)
 	credentialsTold    = regexp.MustCompile(`(?i)authorization|\bbearer\b|\bauth=|(?:^|\s)(?:-u|--user)\s|\btoken\b|credential`)
 	withoutCookies     = regexp.MustCompile(`(?i)credentials['"]?\s*:\s*['"](?:omit|same-origin)|withCredentials\b.{0,16}\b(?:false|not|missing|unset)|(?:without|no|missing)\s+(?:credentials: ?|withCredentials)|credentials: ?['"]include['"]?.{0,12}\b(?:missing|absent|not set|forgotten)`)
-	stateRefused       = regexp.MustCompile(`(?i)\bstate\b.{0,40}\b(?:mismatch\w*|missing|not found|invalid|unknown|restor\w+|d(?:oes|id)(?:n't| not) match|cookie|verif\w+|expired|validat\w+)|\b(?:mismatch\w*|missing|invalid|unknown|restore|no|verify|validate|unable|match)\b.{0,24}\bstate\b`)
+	cookieUnset        = regexp.MustCompile(`(?i)\b(?:without|no|missing|never (?:sends|sets?|had|has))\s+(?:a |any |the )?Set-Cookie\b`)
+	websocketTold      = regexp.MustCompile(`(?i)\bWebSocket connection to '?(?:wss?://|/)\S+ failed`)
+	stateRefused       = regexp.MustCompile(`(?i)\bstate\b.{0,40}\b(?:mismatch\w*|missing|not found|invalid|unknown|restor\w+|d(?:oes|id)(?:n't| not) match|cookie|verif\w+|expired|validat\w+)|\b(?:mismatch\w*|missing|invalid|unknown|restore|no|verify|validate|unable|match)\b.{0,24}\bstate\b|\b(?:invalid|bad|missing|wrong)_?state\b|\bstate_?(?:mismatch|invalid|missing)\b`)
 	securityCreated    = regexp.MustCompile(`<(?:\w+:)?Created[^>]*>\s*([^<]+?)\s*<`)
 	certificatePast    = regexp.MustCompile(`(?i)\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,60}(?:notAfter before|notAfter is past|expired|past its end)`)
 	certificateForeign = regexp.MustCompile(`(?i)\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,80}(?:not trust|untrusted|unknown (?:ca|authority|issuer)|self-?signed|(?:another|other|private|wrong) CA|not signed by|not in the (?:list|bundle))`)
@@ -114,6 +116,12 @@ func (e *evidence) lineFacts() {
 }
 
 func (e *evidence) lineFact(w passage) {
+	if cookieUnset.MatchString(w.text) {
+		e.add("cookie-unset", Said, w.at, "the sign-in set no cookie: %s", e.quote(w.text))
+	}
+	if websocketTold.MatchString(w.text) {
+		e.add("websocket-told", Said, w.at, "the browser tells of a WebSocket that was refused")
+	}
 	switch {
 	case fieldDropped.MatchString(w.text):
 		e.add("configuration-drops", Computed, w.at, "the configuration drops Authorization: %s", e.quote(w.text))

@@ -23,6 +23,7 @@ func stepsOf(lines []line) (before []line, steps []step) {
 	for i := 0; i < len(lines); i++ {
 		prompt, text := cutPrompt(lines[i].text)
 		bare := prompt == "" && len(steps) == 0 && (curlStart.MatchString(text) || wgetCommand.MatchString(text)) && onlyAssignments(before)
+		bare = bare || prompt == "" && curlStart.MatchString(text) && answered(lines[i+1:])
 		if prompt == "" && !bare || strings.TrimSpace(text) == "" {
 			if len(steps) == 0 {
 				before = append(before, lines[i])
@@ -45,6 +46,19 @@ func stepsOf(lines []line) (before []line, steps []step) {
 		steps = append(steps, s)
 	}
 	return before, steps
+}
+
+// answered reports whether a response follows a command, which may go on over some lines: the command was run.
+func answered(lines []line) bool {
+	for _, l := range lines[:min(len(lines), maxAhead)] {
+		if curlStart.MatchString(l.text) || requestLine.MatchString(l.text) {
+			return false
+		}
+		if statusLine.MatchString(l.text) {
+			return true
+		}
+	}
+	return false
 }
 
 // onlyAssignments reports whether lines only set variables.
