@@ -337,6 +337,9 @@ func (e *evidence) saidFacts() {
 				}
 				f.phrase, told["bad-token"] = &phrase{topic: "bad-token"}, true // of two reasons, the one that fits what was sent
 			}
+			if f.topic == "expired" && w.by == byServer && maybeExpired.MatchString(w.text) {
+				f.phrase = &phrase{topic: "bad-token"}
+			}
 			if f.topic == "none" && w.by == byServer && ofToken.MatchString(strings.Join(w.words, " ")) && e.seen["authorization-sent"] {
 				continue
 			}
@@ -379,6 +382,9 @@ func (e *evidence) wantsValid(w passage) bool {
 
 // headerNamed matches the field Authorization where its name stands behind the word for a field.
 var headerNamed = regexp.MustCompile("(?i)\\b(?:header|field)(?: field| name| value)?(?: of type|:| named| called)? ?[\"'`(\\[]{0,2}authorization\\b[\"'`)\\]]{0,2}")
+
+// maybeExpired matches an end of the time as a guess of the server.
+var maybeExpired = regexp.MustCompile(`(?i)\b(?:may|might|could) (?:be|have) (?:been )?(?:\w+ or )?expired\b`)
 
 // tokenNamed matches words that name the token whose signature is meant.
 var tokenNamed = regexp.MustCompile(`(?i)\b(?:jw[tskes]+|tokens?|assertion|saml|bearer|kid|jose|crypto/rsa)\b`)
