@@ -517,10 +517,13 @@ func setCookieNames(h Fields) (names []string) {
 func (e *evidence) cookieFacts() {
 	sent := cookieNames(e.request.Header)
 	for _, x := range e.c.Earlier() {
-		if x.Response == nil || x.Request == nil || x.Probe != "" {
+		if x.Response == nil || x.Probe != "" || x.Request == nil && x.Response.Status >= 400 {
 			continue
 		}
-		from := parseTarget(x.Request)
+		from := &url.URL{} // a field Set-Cookie alone, pasted above the exchange
+		if x.Request != nil {
+			from = parseTarget(x.Request)
+		}
 		for _, c := range setCookies(x.Response.Header) {
 			if slices.Contains(sent, c.Name) || c.MaxAge < 0 || c.Value == "" && c.MaxAge == 0 && !c.Expires.IsZero() {
 				continue

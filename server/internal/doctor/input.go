@@ -75,7 +75,7 @@ func Read(r io.Reader, o Options) (*Case, error) {
 	}
 	c.Kind = cmp.Or(o.As, recognise(text))
 	err = c.read(text)
-	if err != nil && o.As == "" && c.Kind == KindRaw { // notes of a tool alone
+	if err != nil && o.As == "" && (c.Kind == KindRaw || c.Kind == KindCurl && strings.Contains(strings.TrimSpace(text), "\n") && toldStatus.MatchString(text)) { // notes of a tool, lines of a program
 		*c = Case{
 			Kind:    KindText,
 			Subject: -1,

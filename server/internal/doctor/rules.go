@@ -851,6 +851,10 @@ var rules = []rule{
 	{"two-sign-ins-one-field", "front-configured bearer-sent offers-basic-only", leads, "configuration"},
 	{"two-sign-ins-one-field", "front-configured bearer-sent status-401", strong + weak, "configuration"},
 	{"two-sign-ins-one-field", "front-configured basic-sent scheme-not-offered", strong + weak, "configuration"},
+	{"network-not-allowed", "front-lists status-403 !authorization-sent", strong + weak, "configuration"},
+	{"network-not-allowed", "front-lists status-403", strong, "configuration"},
+	{"client-certificate-missing", "front-wants-certificate status-400 !certificate-sent", strong + weak, "configuration"},
+	{"client-certificate-missing", "front-wants-certificate status-403 !certificate-sent", strong, "configuration"},
 	{"two-sign-ins-one-field", "front-configured !status-known", weak, "configuration"},
 	{"preflight-refused", "front-configured preflight", weak, "configuration"},
 	{"app-password-needed", "said:second-factor-owed basic-sent dav", leads, "dav"}, // such a client cannot ask for a code

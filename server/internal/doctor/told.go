@@ -11,6 +11,8 @@ import (
 var (
 	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
 	frontAsks          = regexp.MustCompile(`(?i)^\s*(?:auth_basic\s+"|auth_basic_user_file\s|basic_?auth\s+(?:/\S*\s+)?(?:bcrypt\s+)?\{|AuthType\s+Basic\b|AuthUserFile\s|auth_pam\s+")|traefik\.http\.middlewares\.\S+\.basicauth\.users|^\s*basicAuth:\s*$|\bhttp-request auth\b`)
+	frontLists         = regexp.MustCompile(`(?i)^\s*(?:(?:allow|deny)\s+(?:all|[0-9a-f.:]+(?:/\d+)?)\s*;|Require\s+(?:not\s+)?(?:ip|host|local)\b|(?:Allow|Deny)\s+from\s|(?:ipAllowList|ipWhiteList):|@\w+\s+(?:not\s+)?(?:remote_ip|client_ip)\b)|\.(?:ipallowlist|ipwhitelist)\.sourcerange`)
+	frontCertificate   = regexp.MustCompile(`(?i)^\s*(?:ssl_verify_client\s+on|SSLVerifyClient\s+require|mode\s+require_and_verify|clientAuthType:\s*Require)|\bverify\s+required\b.*\bca-file\b|\bca-file\b.*\bverify\s+required\b|auth-tls-verify-client: "?on`)
 	variableLacking    = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
 	lackingWords       = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
 	cutHash            = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
@@ -37,7 +39,7 @@ const maxClock = 4 * time.Minute
 
 // besideLine reports whether a line below a body belongs to a log, to a client or to a configuration.
 func besideLine(text string) bool {
-	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || withoutCookies.MatchString(text) ||
+	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || withoutCookies.MatchString(text) ||
 		cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
 
@@ -80,13 +82,21 @@ func (e *evidence) lineFacts() {
 	}
 	below := strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines) // a configuration pasted in the place of a body
 	for i, line := range append(below, e.c.Log[:min(len(e.c.Log), maxLogLines)]...) {
-		if frontAsks.MatchString(line) {
-			at := "body"
-			if i >= len(below) {
-				at = fmt.Sprintf("log line %d", i-len(below)+1)
+		at := "body"
+		if i >= len(below) {
+			at = fmt.Sprintf("log line %d", i-len(below)+1)
+		}
+		for _, f := range []struct {
+			form     *regexp.Regexp
+			id, text string
+		}{
+			{frontAsks, "front-configured", "the front end has a sign-in of its own by Basic"},
+			{frontLists, "front-lists", "the front end has a list of addresses"},
+			{frontCertificate, "front-wants-certificate", "the front end wants a certificate of the client"},
+		} {
+			if !e.seen[f.id] && f.form.MatchString(line) {
+				e.add(f.id, Computed, at, "%s: %s", f.text, e.quote(strings.TrimSpace(line)))
 			}
-			e.add("front-configured", Computed, at, "the front end has a sign-in of its own by Basic: %s", e.quote(strings.TrimSpace(line)))
-			break
 		}
 	}
 	signedIn := false
