@@ -363,7 +363,9 @@ func (e *evidence) codeFacts() {
 			entries := known().codes[key]
 			for _, entry := range e.meant(entries, key) {
 				full := slices.IndexFunc(entries, func(f codeEntry) bool { return f.of == entry.of && f.cause == entry.cause })
-				if c.log && entry.of.Unmistakable && full >= 0 && (distinctive(key) || strings.HasPrefix(key, "0x")) {
+				if c.log && slices.Contains(statusNames, strings.ToLower(c.value)) && !slices.Contains(e.products, entry.of) {
+					entry.points = min(entry.points, weak) // every server writes it
+				} else if c.log && entry.of.Unmistakable && full >= 0 && (distinctive(key) || strings.HasPrefix(key, "0x")) {
 					entry = entries[full] // a code of a log is one that this server wrote
 				}
 				if c.log && entry.points == 8 {
@@ -424,6 +426,9 @@ func (e *evidence) codeFacts() {
 		}
 	}
 }
+
+// statusNames are the names of statuses that servers of every kind write, such as those of gRPC.
+var statusNames = []string{"permission_denied", "permissiondenied", "unauthenticated", "unauthorized", "forbidden", "access_denied", "accessdenied", "authentication_failed"}
 
 // meant returns the entries of a code that count in this case: those of a recognised product, those
 // that are unmistakable, and, one step weaker, those of an unknown server if all products agree.
