@@ -153,7 +153,7 @@ var jwtForm = regexp.MustCompile(`^eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{2,}\.[
 var queryKeys = []string{
 	"access_token", "token", "api_key", "apikey", "api-key", "key", "auth", "auth_token", "authtoken", "jwt", "id_token", "password", "passwd", "p", "pass",
 	"sig", "signature", "x-amz-signature", "x-goog-signature", "subscription-key", "code", "private_token", "job_token", "hapikey", "appid", "secret", "_key",
-	"session", "sid", "ticket", "hash", "apitoken", "app_code", "ak", "applicationid",
+	"session", "sid", "ticket", "hash", "apitoken", "app_code", "ak", "applicationid", "crtfc_key", "tk", "authorization",
 }
 
 // bodySecrets are members of a body with a secret.

@@ -142,7 +142,7 @@ func (d *diagnosis) derive() {
 	}
 	for _, code := range e.codes { // 200 with an error of OAuth, or with ok=false where refusals have 200
 		if status >= 200 && status < 300 && code.alone && strings.HasPrefix(code.at, "body") && (code.name == "error" && slices.Contains(oauthErrors, strings.ToLower(code.value)) ||
-			slices.Contains(statusMembers, code.name) && (code.value == "401" || code.value == "403") ||
+			slices.Contains(statusMembers, code.name) && (code.value == "401" || code.value == "403") || code.is("success=false") || code.is("status=failure") ||
 			code.is("ok=false") && e.seen["quirk-refuses-with-200"]) {
 			e.add("refused", Computed, code.at, "the body tells a refusal: %s", e.quote(code.value))
 		}

@@ -82,7 +82,7 @@ func (e *evidence) say(at, text string, by speaker) {
 	if slices.Contains(oauthErrors, strings.ToLower(strings.TrimSpace(text))) {
 		return // a code of a standard has rules of its own; its words say no more
 	}
-	if strings.Contains(strings.ToLower(text), anyReason) {
+	if strings.Contains(strings.ReplaceAll(strings.ToLower(text), "malformed or", "malformed, or"), anyReason) {
 		return
 	}
 	text = skewAllowed.ReplaceAllString(stackFrame.ReplaceAllString(text, ""), "")

@@ -456,8 +456,10 @@ var rules = []rule{
 	{"request-signature-mismatch", "field-unsigned", decides, "signed"},
 	{"request-signature-mismatch", "signed-request said:bad-signature", strong + weak, "words"},
 	{"request-signature-mismatch", "signed-address said:bad-signature", strong + weak, "words"},
-	{"request-signature-mismatch", "request-signature-said none-sent", strong + weak, "words"}, // no token: the request has the signature
+	{"request-signature-mismatch", "request-signature-said none-sent !said:clock-wrong !code:clock-wrong", strong + weak, "words"}, // no token: the request has the signature
 	{"request-signature-mismatch", "request-signature-said key-sent !jwt-sent !authorization-sent", strong + weak, "words"},
+	{"request-signature-mismatch", "request-signature-said authorization-sent !bearer-sent !jwt-sent", strong + weak, "words"},
+	{"bad-signature", "request-signature-said authorization-sent !bearer-sent !jwt-sent", contradicts, "signed"},
 	{"bad-signature", "request-signature-said key-sent !jwt-sent !authorization-sent", contradicts, "signed"},
 	{"request-signature-mismatch", "signed-request status-403", base, "base"},
 	{"request-signature-mismatch", "signed-address status-403", base, "base"},
