@@ -404,4 +404,4 @@ func (e *evidence) hollow(text string) bool {
 var addressV4 = regexp.MustCompile(`\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b`)
 
 // properNames keeps names with capitals inside in one word.
-var properNames = strings.NewReplacer("super-user", "superuser", "super-admin", "superadmin", "OAuth", "oauth", "SameSite", "samesite", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab", "e-mail", "email", "E-mail", "Email", "E-Mail", "Email")
+var properNames = strings.NewReplacer(" form token", " csrf token", "Form token", "csrf token", "super-user", "superuser", "super-admin", "superadmin", "OAuth", "oauth", "SameSite", "samesite", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab", "e-mail", "email", "E-mail", "Email", "E-Mail", "Email")
