@@ -4,8 +4,8 @@
 .PHONY: run build test interop lint bench screens lighthouse soak mutations clean
 
 # These packages are tested without the race detector, because it makes the SQLite driver ten times
-# slower.
-PLAIN = ./server/internal/store/... ./server/internal/repo/... ./server/internal/node ./server/cmd/durward
+# slower, and the diagnosis of thousands of refusals. make soak runs the doctor's tests with it.
+PLAIN = ./server/internal/store/... ./server/internal/repo/... ./server/internal/node ./server/internal/doctor ./server/cmd/durward
 
 # The packages of the library and of the server, of all their modules.
 PACKAGES = ./... ./htpasswd/... ./oauth2source/... ./tokenstore/redis/... ./internal/pwhash/... ./internal/valkey/... ./server/...
@@ -19,7 +19,7 @@ build:
 	go build -buildvcs=false -o .build/durward ./server/cmd/durward
 
 test: packages lint
-	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
+	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node -e /internal/doctor)
 	go test -timeout 30m $(PLAIN)
 	DURWARD_TEST_PREFIX=/auth go test -timeout 30m -run 'Cookie|Page|Metadata|Bound|Logout|Round|Foreign|Path|Denial' ./server/internal/httpapi
 	DURWARD_TEST_PREFIX=/auth go test -timeout 30m ./server/internal/web
@@ -75,6 +75,7 @@ mutations:
 
 # Runs the long tests: hundreds of crash rounds, minutes of fuzzing per target.
 soak: build
+	go test -count=1 -race -timeout 60m ./server/internal/doctor
 	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./server/internal/limits
 	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./server/cmd/durward
 	SOAK=1 go test -count=1 -run TestConsoleOfAMillionEvents -v -timeout 30m ./server/internal/web

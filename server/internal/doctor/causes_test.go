@@ -90,7 +90,7 @@ func TestExamplesOfPages(t *testing.T) {
 func TestRulesOnce(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	for _, r := range slices.Concat(rules, serviceRules) {
+	for _, r := range rules {
 		if key := r.cause + ": " + r.facts; seen[key] {
 			t.Errorf("two rules: %s", key)
 		} else {

@@ -33,6 +33,7 @@ type evidence struct {
 	reported    map[string]bool     // codes and texts whose product knows them
 	meaning     map[string][]string // causes that its product means by a text
 	masker      *Masker
+	quoted      map[string]string // by text: many facts quote the same one
 }
 
 // Limits of the facts of one case.
@@ -44,7 +45,7 @@ const (
 // gather reads and computes all facts of a case.
 func gather(c *Case, now time.Time) *evidence {
 	e := &evidence{
-		c: c, now: now, seen: map[string]bool{}, reported: map[string]bool{}, meaning: map[string][]string{},
+		c: c, now: now, seen: map[string]bool{}, quoted: map[string]string{}, reported: map[string]bool{}, meaning: map[string][]string{},
 		request: new(Request), response: new(Response), target: new(url.URL), masker: c.Masker(),
 	}
 	if x := c.Refusal(); x != nil {
@@ -124,7 +125,12 @@ func (e *evidence) quote(text string) string {
 	if len(text) > 16<<10 { // masked first and cut then, so that no part of a secret remains
 		return fmt.Sprintf("a text of %d octets", len(text))
 	}
-	return printable.Line(e.masker.Mask(text), maxQuoted)
+	quoted, ok := e.quoted[text]
+	if !ok {
+		quoted = printable.Line(e.masker.Mask(text), maxQuoted)
+		e.quoted[text] = quoted
+	}
+	return quoted
 }
 
 // parseTarget returns the address of a request. Marks such as <bucket>, do not disturb it.

@@ -957,6 +957,62 @@ var rules = []rule{
 	{"revoked", "none-sent !body-unseen !tls-told", contradicts, "sent"},
 	{"account-not-active", "none-sent !body-unseen status-401", contradicts, "sent"},
 	{"wrong-secret", "none-sent tls-told", contradicts, "sent"},
+
+	// A service on the Internet has no front end that the operator could mend.
+	{"header-stripped", "hosted-service !code:header-stripped", contradicts, "hosted"},
+	{"two-sign-ins-one-field", "hosted-service", contradicts, "hosted"},
+	{"challenge-lost", "hosted-service", -weak, "hosted"},
+	{"wrong-secret", "hosted-service said:none authorization-sent !scheme-not-offered !scheme-missing", weak, "hosted"},
+	{"wrong-secret", "hosted-service said:login authorization-sent !scheme-not-offered !scheme-missing", weak, "hosted"},
+	{"placeholder", "echoed-placeholder", leads, "echo"},
+	{"wrong-place", "echoed-of-other-vendor", leads, "echo"},
+	{"wrong-secret", "echoed-placeholder", contradicts, "echo"},
+	{"wrong-secret", "echoed-of-other-vendor", contradicts, "echo"},
+	{"not-a-jwt", "said-claim", contradicts, "claim"},
+
+	// The output of a client tells a status and an address, without the request.
+	{"wrong-secret", "told-401 said-nothing", weak, "told"},
+	{"expired", "told-401 said-nothing", base, "told"},
+	{"no-credentials", "told-401 said-nothing", base, "told"},
+	{"not-permitted", "told-403 said-nothing", weak, "told"},
+	{"insufficient-scope", "told-403 said-nothing", base, "told"},
+	{"wrong-secret", "told-403 said-nothing", base, "told"},
+	{"proxy-credentials-missing", "told-407", strong, "told"},
+	{"outage-as-refusal", "usual:metadata-missing", contradicts, "document"}, // "discovery failed" of a client that found no metadata
+	{"outage-as-refusal", "told-407", contradicts, "told"},                   // "failed to download: 407": the proxy answered
+
+	// A client refuses to send a field that cannot be one.
+	{"stray-characters", "field-unsendable !field-empty-told", strong + weak, "field"},
+	{"placeholder", "field-empty-told", strong + weak, "field"},
+	{"wrong-place", "configured-of-other-vendor", leads, "echo"},
+	{"wrong-secret", "configured-of-other-vendor", contradicts, "echo"},
+	{"stray-characters", "echoed-stray", leads, "echo"},
+	{"wrong-secret", "echoed-stray", contradicts, "echo"},
+	{"wrong-place", "region-apart usual:wrong-secret", strong + weak + base, "region"},
+	{"credentials-not-chosen", "registry-name-wrong", leads, "configuration"},
+	{"not-permitted", "registry-name-wrong", contradicts, "configuration"},
+	{"credentials-not-chosen", "told-not-picked", strong, "note"},
+	{"insufficient-scope", "scopes-named", strong + weak + base, "scope"},
+
+	// A webhook is signed.
+	{"request-signature-mismatch", "webhook-signed said:bad-signature", strong + weak, "webhook"},
+	{"request-signature-mismatch", "webhook-signed said:request-signature-mismatch", weak, "webhook"},
+	{"request-signature-mismatch", "webhook-signed said-nothing", weak, "webhook"},
+	{"clock-wrong", "webhook-signed said:expired", weak, "webhook"},
+	{"bad-signature", "webhook-signed", contradicts, "webhook"},
+	{"no-credentials", "webhook-signed", contradicts, "webhook"},
+
+	// A gateway tells what its provider answered.
+	{"upstream-refused", "provider-told", strong + weak + base, "provider"},
+	{"wrong-secret", "provider-told", contradicts, "provider"},
+	{"wrong-scheme", "provider-told", contradicts, "provider"},
+
+	// A server that names another reason read the password.
+	{"app-password-needed", "said-special !said:app-password-needed !said:second-factor-owed !said:wrong-secret", contradicts, "special"},
+	{"app-password-needed", "said:not-permitted !said:wrong-secret !said:app-password-needed", contradicts, "special"},
+	{"app-password-needed", "usual:not-permitted !said:wrong-secret", contradicts, "special"},
+	{"app-password-needed", "status-404", contradicts, "404"},
+	{"app-password-needed", "status-403 said-nothing", contradicts, "special"},
 }
 
 // kin are causes that often look the same as another. They fill up a short list behind it.
@@ -1031,7 +1087,7 @@ var hiding = []string{
 
 // ruleSet returns the table with the rules that every cause has.
 func ruleSet() []rule {
-	all := slices.Concat(rules, serviceRules)
+	all := rules
 	for _, c := range Causes {
 		code := decides
 		if c.ID == "refresh-refused" || c.ID == "kerberos" {
