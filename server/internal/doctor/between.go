@@ -54,7 +54,7 @@ var personFields = []string{
 	"X-Authentik-Username", "X-Forwarded-Preferred-Username", "Cf-Access-Jwt-Assertion", "X-Goog-Iap-Jwt-Assertion", "X-Amzn-Oidc-Data",
 }
 
-// ofToken matches words about a part of a token, which is no word about a token that is missing.
+// ofToken matches words about a part of a token. They do not say that the token is missing.
 var ofToken = regexp.MustCompile(`\b(?:in|from) (?:the |your )?(?:jwt|access token|id token|token)\b|\bfresh\b|\bclaims?\b|` +
 	`\b(?:certificate|thumbprint|csrf|nonce|dpop|proof|subject|signature|scopes?|identification|algorithm|audience|issuer|kid|key ?set|jwks?|signing key|(?:matching|applicable|suitable) key)\b|\bcontain\w* no\b|` +
 	`\bprovider\b|\bkeyfunc\b|\bkeys tried\b`)

@@ -48,7 +48,7 @@ const (
 // webToken is a JSON Web Token that was decoded and not verified.
 type webToken struct {
 	header, claims map[string]any
-	partial        bool // the input shows a part of it: what is absent says nothing
+	partial        bool // the input shows a part of it: absent members say nothing
 }
 
 // text returns a claim or header member as text, or "".
@@ -146,7 +146,7 @@ var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|cl
 // secretInPath matches a path with a secret, or with a mark in place of one.
 var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/|/rest/\d+/[a-z0-9]{3,}/`)
 
-// jwtForm matches a JWT, which is a secret in a parameter of any name.
+// jwtForm matches a JWT. It is a secret in a parameter of any name.
 var jwtForm = regexp.MustCompile(`^eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*$`)
 
 // queryKeys are parameters of an address that hold a secret.
@@ -335,10 +335,10 @@ func operation(r *Request, target *url.URL) string {
 	return r.Header.Get("X-Amz-Target") + " " + target.Query().Get("Action") + " " + bodyMembers(r)["Action"]
 }
 
-// signInQuery matches addresses whose query names the operation.
+// signInQuery matches addresses with the operation in their query.
 var signInQuery = regexp.MustCompile(`(?i)(^|&)(method|action|op|cmd|do|act|command)=(user\.)?(log_?in|sign_?in|authenticate)(&|$)`)
 
-// socketPath matches addresses of connections whose first message has the credentials.
+// socketPath matches addresses of connections with the credentials in their first message.
 var socketPath = regexp.MustCompile(`(?i)/(websocket|wss?|socket\.io|cable|sockjs|graphql-ws)(/|$)`)
 
 // refreshPath matches addresses that take a refresh token.

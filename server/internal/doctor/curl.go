@@ -132,7 +132,7 @@ type commandEnd struct {
 // commandLength finds the end of the first command of a text of a Unix shell. Only that command goes
 // to shellWords.
 func commandLength(text string) (commandEnd, error) {
-	r := shellReader{text: text, loose: true} // shellWords tells what is wrong with an expansion
+	r := shellReader{text: text, loose: true} // shellWords tells the mistake in an expansion
 	var word word
 	var ignored strings.Builder
 	for r.at < len(text) {

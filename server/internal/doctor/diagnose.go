@@ -200,7 +200,7 @@ var (
 	configuration = regexp.MustCompile(`(?i)\bnetrc\b|[._]netrc|^\s*machine \S+(?:\s+login\b.*)?\s*$|\.npmrc|\.pypirc|\.docker/config\.json|\bauths?"\s*:|settings\.xml|\.git-credentials|credential\.helper|kubeconfig|aws_profile|pip\.conf|nuget\.config|gradle\.properties|auth\.json|_authtoken|credential helper`)
 )
 
-// fromVariable matches a line of a configuration whose secret is a variable.
+// fromVariable matches a line of a configuration with a variable for its secret.
 var fromVariable = regexp.MustCompile(`(?i)(?:token|password|secret|auth|key)\w*["']?\s*[=:]\s*["']?\$\{?([A-Za-z_]\w*)\}?["']?\s*$`)
 
 // clientFacts adds facts about the client's program and its configuration.

@@ -30,7 +30,7 @@ type evidence struct {
 	words       []passage // of the server, the log and the user
 	codes       []codeToken
 	products    []*product
-	reported    map[string]bool     // codes and texts whose product knows them
+	reported    map[string]bool     // codes and texts that their product knows
 	meaning     map[string][]string // causes that its product means by a text
 	masker      *Masker
 	quoted      map[string]string // by text: many facts quote the same one

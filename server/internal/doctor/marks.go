@@ -30,7 +30,7 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)line ?end|newline|trailing (blank|space)|quotes around|in quotes`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
 }
 
-// described are words in place of a token that say what is wrong with it. The first row that matches counts.
+// described are words in place of a token, with the mistake that they name. The first row that matches counts.
 var described = []struct {
 	words *regexp.Regexp
 	cause string
@@ -53,7 +53,7 @@ var described = []struct {
 	{regexp.MustCompile(`(?i)\b(?:disabled|deleted|suspended|deactivated|banned|unverified) (?:user|account|person)`), "account-not-active"},
 }
 
-// firebaseToken matches an ID token of Firebase, which is the kind that its servers take.
+// firebaseToken matches an ID token of Firebase. Its servers take this kind.
 var firebaseToken = regexp.MustCompile(`(?i)\bfirebase\b.*\bid[_ -]?token\b|\bid[_ -]?token\b.*\b(?:firebase|revokeRefreshTokens)\b`)
 
 // describes returns the cause that words in place of a token state, or "".

@@ -317,7 +317,7 @@ func (e *evidence) saidFacts() {
 		if reason, before := w.reason(); reason != "" && w.by != byPerson {
 			e.add("reason:"+reason, Said, w.at, "given as the reason: %s", e.quote(w.text))
 			for _, f := range find(normalise(before)) {
-				told[f.topic] = f.topic != reason && w.by == byServer // the reason says more than what it explains
+				told[f.topic] = f.topic != reason && w.by == byServer // the reason says more than the words before it
 			}
 		}
 		for _, f := range all {
@@ -335,7 +335,7 @@ func (e *evidence) saidFacts() {
 				if told["wrong-secret"] || told["bad-token"] {
 					continue
 				}
-				f.phrase, told["bad-token"] = &phrase{topic: "bad-token"}, true // of two reasons, the one that fits what was sent
+				f.phrase, told["bad-token"] = &phrase{topic: "bad-token"}, true // of two reasons, the one that fits the request
 			}
 			if f.topic == "expired" && w.by == byServer && maybeExpired.MatchString(w.text) {
 				f.phrase = &phrase{topic: "bad-token"}
@@ -386,7 +386,7 @@ var headerNamed = regexp.MustCompile("(?i)\\b(?:header|field)(?: field| name| va
 // maybeExpired matches an end of the time as a guess of the server.
 var maybeExpired = regexp.MustCompile(`(?i)\b(?:may|might|could) (?:be|have) (?:been )?(?:\w+ or )?expired\b`)
 
-// tokenNamed matches words that name the token whose signature is meant.
+// tokenNamed matches words that name the token of a signature.
 var tokenNamed = regexp.MustCompile(`(?i)\b(?:jw[tskes]+|tokens?|assertion|saml|bearer|kid|jose|crypto/rsa)\b`)
 
 // missingOrBad matches words that stand for a missing secret and for a wrong one alike.

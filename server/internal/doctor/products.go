@@ -322,7 +322,7 @@ func namesHost(log, name string) bool {
 	}
 }
 
-// nameIs compares the name of a field with one of a sign, which may end with a hyphen for a family.
+// nameIs compares the name of a field with one of a sign. That may end with a hyphen for a family.
 func nameIs(name, want string) bool {
 	if strings.HasSuffix(want, "-") {
 		return len(name) >= len(want) && strings.EqualFold(name[:len(want)], want)
@@ -381,7 +381,7 @@ func (e *evidence) codeFacts() {
 				}
 			}
 			if slices.ContainsFunc(entries, func(entry codeEntry) bool { return slices.Contains(e.products, entry.of) }) {
-				break // what the same word means to other products does not matter
+				break // the meaning of the same word for other products does not matter
 			}
 		}
 	}

@@ -296,7 +296,7 @@ func failedSignIn(q url.Values) bool {
 // logPrefix matches what a server writes before the text of a line: its module, process and client.
 var logPrefix = regexp.MustCompile(`^(?:\s*\[[^\[\]]{1,120}\])+\s*`)
 
-// withoutMessage removes the general message of a line in JSON that has an error of its own, which says more.
+// withoutMessage removes the general message of a line in JSON that has an error of its own. The error says more.
 func withoutMessage(line []byte) []byte {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(line, &members) != nil {

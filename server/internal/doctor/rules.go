@@ -81,7 +81,7 @@ var rules = []rule{
 	{"header-stripped", "bearer-sent bare-challenge scheme-offered status-401", weak, "bare"},
 	{"header-stripped", "bearer-sent no-challenge status-401 said-nothing", base, "bare"},
 	{"header-stripped", "works-behind", strong, "history"},
-	{"header-stripped", "basic-sent code:wrong-secret said:wrong-secret", impossible, "read"}, // the server judged what it got
+	{"header-stripped", "basic-sent code:wrong-secret said:wrong-secret", impossible, "read"}, // the server judged the credentials
 	{"header-stripped", "authorization-sent usual:no-credentials !scheme-not-offered !scheme-missing", strong + base, "none"},
 	{"header-stripped", "authorization-sent front-cgi bare-challenge", weak, "front"},
 	{"header-stripped", "authorization-sent front-cgi said:login", weak, "front"},
@@ -574,7 +574,7 @@ var rules = []rule{
 	{"not-permitted", "usual:not-permitted said-special", -weak, "code-less"},
 	{"wrong-secret", "usual:wrong-secret said-claim", contradicts, "code-less"}, // words that name a claim say more than "invalid token"
 	{"not-permitted", "usual:not-permitted coded-special", contradicts, "code-less"},
-	{"not-permitted", "none-sent status-403 !said-special", contradicts, "anonymous"}, // a rule speaks of somebody
+	{"not-permitted", "none-sent status-403 !said-special", contradicts, "anonymous"}, // a rule speaks of a known user
 	{"no-credentials", "none-sent status-403 usual:not-permitted said:not-permitted", strong + weak + base, "none"},
 	{"wrong-secret", "said-special !log-code !hosted-service", contradicts, "special"},
 	{"wrong-secret", "said-special hosted-service !code:wrong-secret", contradicts, "special"},

@@ -39,7 +39,7 @@ var (
 	ofProvider = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|^provider returned error\b)`)
 )
 
-// outputFacts reads the status that the output of a client tells, and what a gateway tells of its provider.
+// outputFacts reads the status that the output of a client tells, and the words of a gateway about its provider.
 func (e *evidence) outputFacts() {
 	for _, f := range e.request.Header {
 		if webhookField.MatchString(f.Name) {

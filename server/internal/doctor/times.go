@@ -55,7 +55,7 @@ func (e *evidence) tokenFacts() {
 	}
 }
 
-// forgetAbsent removes the facts from the place before on that say what a token has not.
+// forgetAbsent removes the facts about absent members of a token, from the place before on.
 func (e *evidence) forgetAbsent(before int) {
 	kept := e.list[:before]
 	for _, f := range e.list[before:] {

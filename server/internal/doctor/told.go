@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Forms of lines that programs, configurations and front ends write, whatever the product.
+// Forms of lines of programs, configurations and front ends, the same for all products.
 var (
 	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
 	frontAsks          = regexp.MustCompile(`(?i)^\s*(?:auth_basic\s+"|auth_basic_user_file\s|basic_?auth\s+(?:/\S*\s+)?(?:bcrypt\s+)?\{|AuthType\s+Basic\b|AuthUserFile\s|auth_pam\s+")|traefik\.http\.middlewares\.\S+\.basicauth\.users|^\s*basicAuth:\s*$|\bhttp-request auth\b`)

@@ -48,7 +48,7 @@ func stepsOf(lines []line) (before []line, steps []step) {
 	return before, steps
 }
 
-// answered reports whether a response follows a command, which may go on over some lines: the command was run.
+// answered reports whether a response follows a command of one line or more: the command was run.
 func answered(lines []line) bool {
 	for _, l := range lines[:min(len(lines), maxAhead)] {
 		if curlStart.MatchString(l.text) || requestLine.MatchString(l.text) {
@@ -129,7 +129,7 @@ func isTranscript(lines []line) bool {
 	return commands > 0 && len(steps) > 1
 }
 
-// showsFile matches a command whose output is a file or the environment, and no response.
+// showsFile matches a command that prints a file or the environment, and no response.
 var showsFile = regexp.MustCompile(`^(?:sudo )?(?:cat|type|head|tail|less|more|bat|env|printenv|Get-Content) *(?:$|[-~./\w|])`)
 
 // readTranscript reads commands with their output.
@@ -214,7 +214,7 @@ func merge(requests []Exchange, x *exchanges, notes []Note) {
 	case len(x.all) == 0:
 		body := strings.Join(x.log, "\n")
 		e := requests[len(requests)-1]
-		if bodyStart(body) { // the output is the body of a response whose status is not shown
+		if bodyStart(body) { // the output is the body of a response without its status
 			own, rest := splitBody(body)
 			e.Response = &Response{Body: []byte(own)}
 			x.log = rest
