@@ -209,7 +209,7 @@ var (
 	// random matches long random texts.
 	random = regexp.MustCompile(`[A-Za-z0-9+/_-]{32,}={0,2}`)
 	// constant matches the name of an error in capitals, such as SSLV3_ALERT_CERTIFICATE_UNKNOWN.
-	constant = regexp.MustCompile(`^[A-Z][A-Z0-9]{1,15}(?:_[A-Z]{2,16}){2,}$`)
+	constant = regexp.MustCompile(`^[A-Z]{2,12}[0-9]{0,2}(?:_[A-Z]{2,16}){2,}$`)
 	uuid     = regexp.MustCompile(`^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 )
 

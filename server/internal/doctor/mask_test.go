@@ -234,3 +234,18 @@ func TestNoSecretIsShown(t *testing.T) {
 		}
 	}
 }
+
+// TestMaskConstants: the name of an error in capitals is shown, a key of capitals and digits is not.
+func TestMaskConstants(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"SSLV3_ALERT_CERTIFICATE_UNKNOWN", "TLSV13_ALERT_CERTIFICATE_REQUIRED"} {
+		if got := Mask("error:0A: " + name); !strings.Contains(got, name) {
+			t.Errorf("%s is masked: %s", name, got)
+		}
+	}
+	for _, key := range []string{"SK12345678901234_ABCDEFGH_IJKLMNOP", "A1B2C3D4E5F6_ABCDEFGHIJ_KLMNOPQRST", "ABCDEFGHIJKL_1234ABCD5678_EFGHIJKL"} {
+		if got := Mask("key " + key); strings.Contains(got, key) {
+			t.Errorf("%s is shown: %s", key, got)
+		}
+	}
+}

@@ -67,7 +67,6 @@ var rules = []rule{
 	{"credentials-not-chosen", "none-sent configuration-named", strong + weak + base, "configuration"},
 	{"credentials-not-chosen", "configuration-named refused", strong, "configuration"},
 	{"credentials-not-chosen", "none-sent said:none", base, "tool"},
-	{"credentials-not-chosen", "basic-sent client-set-bearer", decides, "client"},
 	{"credentials-not-chosen", "scheme-not-set", decides, "client"},
 	{"credentials-not-chosen", "said:wrong-secret key-field-sent", base, "tool"},
 	{"credentials-not-chosen", "earlier-credentials none-sent", weak, "history"},

@@ -182,3 +182,15 @@ func FuzzShellWords(f *testing.F) {
 		}
 	})
 }
+
+// TestCommandLength: quotation marks and escapes inside of a substitution do not end the command around it.
+func TestCommandLength(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{
+		`curl $(p ")" \))`, `curl "$(p ')')"`, `curl "$(p "b" 'c')"`, "curl `p ')'`", `curl <(p ";")`, `curl ${A:-"b}"}`, `curl 'a;b' "c|d" $'e\';f'`,
+	} {
+		if end, err := commandLength(command + "; next"); err != nil || end != (commandEnd{len(command), ';'}) {
+			t.Errorf("%s: ends at %d of %d with %q, %v", command, end.at, len(command), end.by, err)
+		}
+	}
+}

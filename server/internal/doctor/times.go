@@ -271,9 +271,6 @@ func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
 			e.add("aud-default", Computed, "claim aud", "aud is account alone, which Keycloak sets if no audience is configured")
 		}
 	}
-	if text(c.token.header, "nonce") != "" && e.seen["aud-of-vendor"] {
-		e.add("aud-of-vendor-sealed", Computed, "header nonce", "the header has a nonce: only the service itself can verify the signature")
-	}
 	if own, realm := realmAddress(e.target); realm != "" && strings.HasSuffix(strings.TrimRight(iss, "/"), "/realms/"+realm) && !strings.EqualFold(iss, own) {
 		e.add("iss-other-realm-address", Computed, "claim iss", "iss is %s, the realm is asked at %s", e.quote(iss), e.quote(own))
 	}
