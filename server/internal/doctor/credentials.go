@@ -341,6 +341,9 @@ var signInQuery = regexp.MustCompile(`(?i)(^|&)(method|action|op|cmd|do|act|comm
 // socketPath matches addresses of connections with the credentials in their first message.
 var socketPath = regexp.MustCompile(`(?i)/(websocket|wss?|socket\.io|cable|sockjs|graphql-ws)(/|$)`)
 
+// clientPath matches addresses of OAuth that a client asks with its own credentials (RFC 7662, RFC 7009, RFC 9126, RFC 8628).
+var clientPath = regexp.MustCompile(`(?i)/(?:token/)?(?:introspect(?:ion)?|token_info|revoke|revocation|par|as/par|device_authorization|bc-authorize)/?$`)
+
 // refreshPath matches addresses that take a refresh token.
 var refreshPath = regexp.MustCompile(`(?i)[/_-](token/refresh|refresh|refresh[-_]?token|tokens?/renew)(\.\w+)?/?$`)
 
@@ -364,6 +367,15 @@ func (e *evidence) requestFacts() {
 			e.add("grant-"+strings.ToLower(strings.TrimPrefix(grant, "urn:ietf:params:oauth:grant-type:")), Computed, "grant_type", "the grant is %s", e.quote(grant))
 			e.add("token-address", Computed, "grant_type", "the request asks for a token")
 		}
+	}
+	if clientPath.MatchString(e.target.Path) {
+		e.add("client-address", Computed, "address", "the address takes the credentials of a client of OAuth")
+	}
+	if e.sent(secretInField) != nil && r.Header.Has("Job-Token") {
+		e.add("short-lived", Computed, "Job-Token", "the token ends with its job")
+	}
+	if method == "HEAD" {
+		e.add("method-head", Computed, "method", "the method is HEAD")
 	}
 	if method == "POST" && refreshPath.MatchString(e.target.Path) && auth == nil {
 		e.add("refresh-address", Computed, "address", "the address takes a refresh token")

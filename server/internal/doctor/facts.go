@@ -68,6 +68,7 @@ func gather(c *Case, now time.Time) *evidence {
 	e.responseFacts()
 	e.challengeFacts()
 	e.tokenFacts()
+	e.settingFacts()
 	e.signatureFacts()
 	e.digestFacts()
 	e.dpopFacts()

@@ -1001,6 +1001,37 @@ var rules = []rule{
 	{"bad-signature", "webhook-signed", contradicts, "webhook"},
 	{"no-credentials", "webhook-signed", contradicts, "webhook"},
 
+	// What the token shows beside lines of a configuration, if the answer gives no reason.
+	{"wrong-issuer", "iss-slash refused", decides, "set"},
+	{"wrong-issuer", "iss-other-than-set refused", decides, "set"},
+	{"wrong-audience", "aud-other-than-set refused", decides, "set"},
+	{"wrong-algorithm", "alg-other-than-set refused", decides, "set"},
+	{"wrong-algorithm", "alg-other-than-key refused", strong + weak + base, "set"},
+	{"bad-signature", "secrets-differ refused", strong + weak + base, "set"},
+	{"unknown-signing-key", "kid-not-listed refused", decides, "set"},
+	{"unknown-signing-key", "keys-elsewhere refused", strong + weak, "set"},
+	{"wrong-issuer", "keys-elsewhere refused", weak, "set"},
+	{"unknown-signing-key", "keys-rotated bearer-sent refused", strong + weak, "set"},
+	{"revoked", "keys-rotated bearer-sent", contradicts, "set"},
+	{"claim-missing", "claim-wanted-absent refused", strong + weak, "set"},
+	{"not-a-jwt", "opaque-sent reads-jwts bearer-sent", strong + weak, "set"},
+	{"upstream-refused", "inner-call-refused", strong + weak, "set"},
+
+	// What the token and the signed address show, if the answer gives no reason.
+	{"wrong-audience", "aud-elsewhere iss-google refused", leads, "aud"},
+	{"wrong-audience", "aud-no-client quirk-wants-client-audience refused", leads, "aud"},
+	{"wrong-credential-kind", "cognito-access-token status-401", strong + base, "kind"},
+	{"wrong-audience", "cognito-access-token status-401", weak, "kind"},
+	{"bad-signature", "alg-symmetric status-401 said-nothing !exp-past", weak, "secret"},
+	{"bad-signature", "alg-symmetric error-invalid_token said-nothing !exp-past", weak, "usual"},
+	{"wrong-issuer", "iss-absent said-nothing", -weak, "iss-absent"},
+	{"request-signature-mismatch", "signed-field-absent refused !address-expired", strong + weak + base, "signed"},
+	{"request-signature-mismatch", "signed-type refused !address-expired", strong, "signed"},
+	{"request-signature-mismatch", "signed-address method-head status-403 !address-expired", strong, "method"},
+	{"oauth-client-refused", "client-address status-401 basic-sent", strong + weak, "address"},
+	{"expired", "short-lived status-401", weak, "short"},
+	{"claim-missing", "rights-absent jwt-sent status-403", weak, "rights"},
+
 	// A gateway tells what its provider answered.
 	{"upstream-refused", "provider-told", strong + weak + base, "provider"},
 	{"wrong-secret", "provider-told", contradicts, "provider"},

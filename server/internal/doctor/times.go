@@ -164,6 +164,17 @@ func (e *evidence) tokenIdentity(c *credential) {
 		e.add("kid-absent", Computed, "header kid", "the token has no kid")
 	}
 	alg := text(c.token.header, "alg")
+	if strings.HasPrefix(alg, "HS") {
+		e.add("alg-symmetric", Computed, "header alg", "the token is signed with a shared secret (alg %s)", e.quote(alg))
+	}
+	if iss == "https://accounts.google.com" || iss == "accounts.google.com" {
+		e.add("iss-google", Computed, "claim iss", "the token is an identity token of Google: its aud is the receiver")
+		if !slices.ContainsFunc(aud, func(a string) bool {
+			return strings.HasSuffix(a, ".apps.googleusercontent.com") || strings.HasPrefix(a, "/projects/")
+		}) {
+			e.add("aud-no-client", Computed, "claim aud", "aud is %s, no client ID of Google", e.quote(strings.Join(aud, " ")))
+		}
+	}
 	if strings.EqualFold(alg, "none") || alg == "" {
 		e.add("alg-none", Computed, "header alg", "the token is not signed (alg %s)", e.quote(alg))
 	}
@@ -176,7 +187,7 @@ func (e *evidence) tokenIdentity(c *credential) {
 		elsewhere := true
 		for _, a := range aud {
 			u, err := url.Parse(a)
-			if err != nil || u.Host == "" || clusterName.MatchString(u.Hostname()) || sameSite(u.Hostname(), e.target.Hostname()) || u.Hostname() == e.target.Hostname() {
+			if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || localHost(e.target.Hostname()) || !strings.Contains(e.target.Hostname(), ".") || clusterName.MatchString(u.Hostname()) || sameSite(u.Hostname(), e.target.Hostname()) || u.Hostname() == e.target.Hostname() {
 				elsewhere = false
 			}
 		}
@@ -331,6 +342,12 @@ func site(host string) string {
 // idTokenClaims are claims that ID tokens have and access tokens lack (OpenID Connect Core s2, s3.3.2.11).
 var idTokenClaims = []string{"at_hash", "c_hash", "s_hash"}
 
+// firebaseHost matches the services of Google that take ID tokens of Firebase, appIssuer the IDs of apps of GitHub.
+var (
+	firebaseHost = regexp.MustCompile(`^(?:firestore|firebase\w*|identitytoolkit|securetoken)\.`)
+	appIssuer    = regexp.MustCompile(`^(?:\d{4,10}|Iv\d+\.\w+|Iv23\w+)$`)
+)
+
 // tokenKind adds facts about what a JSON Web Token is for.
 func (e *evidence) tokenKind(c *credential) {
 	claims := c.token.claims
@@ -351,6 +368,13 @@ func (e *evidence) tokenKind(c *credential) {
 		kind, why = "a DPoP proof", "typ is dpop+jwt"
 	case strings.Contains(text(claims, "aud"), "identitytoolkit.googleapis.com"):
 		kind, why = "a custom token of Firebase, to be exchanged for an ID token", "aud is the token exchange"
+	case strings.HasPrefix(text(claims, "iss"), "https://securetoken.google.com/") && hostIs(e.target.Hostname(), ".googleapis.com") && !firebaseHost.MatchString(e.target.Host):
+		kind, why = "an ID token of Firebase", "iss is "+e.quote(text(claims, "iss"))
+	case e.target.Hostname() == "api.github.com" && appIssuer.MatchString(text(claims, "iss")) && claims["sub"] == nil && !strings.HasPrefix(e.target.Path, "/app"):
+		kind, why = "the token of a GitHub App itself, to be exchanged for one of an installation", "iss is the app"
+	case strings.ToLower(text(claims, "token_use")) == "access" && e.response.Header.Has("x-amzn-ErrorType") && hostIs(e.target.Hostname(), ".amazonaws.com") && strings.Contains(e.target.Host, ".execute-api."):
+		e.add("cognito-access-token", Computed, "claim token_use", "the token is an access token of Cognito; an API without scopes takes the ID token")
+		return
 	case typ == "id+jwt":
 		kind, why = "an ID token", "typ is id+jwt"
 	default:
@@ -408,7 +432,7 @@ func (e *evidence) tokenRights(c *credential) {
 	}
 	granted = append(granted, texts(c.token.claims, "scope")...)
 	roles := texts(c.token.claims, "roles")
-	if len(granted) == 0 && len(roles) == 0 && c.token.claims["permissions"] == nil && c.token.claims["realm_access"] == nil {
+	if !strings.HasPrefix(text(c.token.claims, "sub"), "system:") && len(granted) == 0 && len(roles) == 0 && c.token.claims["permissions"] == nil && c.token.claims["realm_access"] == nil {
 		e.add("rights-absent", Computed, "claims", "the token has neither scope nor scp nor roles")
 	}
 	for _, ch := range e.challenges {
@@ -426,7 +450,7 @@ var (
 	awsScope      = regexp.MustCompile(`Credential=[^/,\s]+/(\d{8}|<[^>]*>)/([^/,\s]+)/([^/,\s]+)/aws4_request`)
 	signedHeaders = regexp.MustCompile(`SignedHeaders=([a-z0-9;_-]+)`)
 	expecting     = regexp.MustCompile(`(?i)expect(?:ing|ed)(?: region)?:? ?['"]?([a-z]{2}(?:-[a-z]+)+-\d)['"]?`)
-	awsHostRegion = regexp.MustCompile(`[.-]([a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d)\.amazonaws\.com`)
+	awsHostRegion = regexp.MustCompile(`[.-]([a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d)(?:\.[a-z0-9-]{2,20})?\.amazonaws\.com`)
 	stamp         = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?|\d{8}T\d{6}Z|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:GMT|UTC)`)
 )
 
@@ -473,9 +497,16 @@ func (e *evidence) signatureFacts() {
 	}
 	if signed {
 		e.add("signed-request", Computed, "request", "the request is signed")
-		for _, name := range []string{"X-Amz-Date", "X-Ms-Date", "Date", "X-Date", "X-Timestamp", "X-Request-Timestamp", "X-Bapi-Timestamp", "CB-ACCESS-TIMESTAMP", "OK-ACCESS-TIMESTAMP", "X-TC-Timestamp", "X-Sdk-Date", "Timestamp", "KC-API-TIMESTAMP", "ACCESS-TIMESTAMP"} {
+		for _, name := range []string{"X-Amz-Date", "X-Ms-Date", "Date", "X-Date", "X-Timestamp", "X-Request-Timestamp", "X-Bapi-Timestamp", "CB-ACCESS-TIMESTAMP", "OK-ACCESS-TIMESTAMP", "X-TC-Timestamp", "X-Sdk-Date", "Timestamp", "KC-API-TIMESTAMP", "ACCESS-TIMESTAMP",
+			"X-Slack-Request-Timestamp", "webhook-timestamp", "svix-timestamp", "X-Signature-Timestamp", "X-HubSpot-Request-Timestamp", "x-zm-request-timestamp",
+			"X-Twilio-Email-Event-Webhook-Timestamp", "X-Hub-Timestamp", "X-Webhook-Timestamp", "X-Zoho-Timestamp", "X-Lark-Request-Timestamp"} {
 			if v := h.Get(name); v != "" {
 				compare(name, v)
+			}
+		}
+		for _, name := range []string{"Stripe-Signature", "Paddle-Signature", "Intercom-Signature", "Mux-Signature"} {
+			if m := signedAt.FindStringSubmatch(h.Get(name)); m != nil {
+				compare(name, m[1])
 			}
 		}
 	} else if v := h.Get("X-Amz-Date"); v != "" {
@@ -484,6 +515,9 @@ func (e *evidence) signatureFacts() {
 	e.signedAddressTimes(q)
 	e.timesInWords()
 }
+
+// signedAt matches the time in the signature of a webhook.
+var signedAt = regexp.MustCompile(`(?:^|[,;] *)(?:t|ts)=(\d{10,13})`)
 
 // temporaryKey matches a temporary access key of AWS in Authorization.
 var temporaryKey = regexp.MustCompile(`^AWS(?:4-HMAC-SHA256 Credential=| )ASIA`)
@@ -530,12 +564,40 @@ func (e *evidence) amazonFields(auth string) {
 	}
 }
 
+// signedAddressFields compares the fields that an address was signed with, with those of the request.
+func (e *evidence) signedAddressFields(q map[string]string) {
+	h := e.request.Header
+	list := q["x-amz-signedheaders"] + q["x-goog-signedheaders"]
+	if list == "" {
+		if q["signature"] != "" && q["awsaccesskeyid"]+q["googleaccessid"] != "" && h.Has("Content-Type") && e.request.Method == "PUT" {
+			e.add("signed-type", Computed, "Content-Type", "the request has a Content-Type; a signature of version 2 covers it, even if it was signed without one")
+		}
+		return
+	}
+	names := strings.Split(strings.ToLower(list), ";")
+	for _, name := range names {
+		if name != "host" && name != "content-length" && name != "x-amz-date" && e.request.Method != "" && !h.Has(name) && q[name] == "" {
+			e.add("signed-field-absent", Computed, "address", "the address was signed with the field %s, and the request has none", e.quote(name))
+		}
+	}
+	for _, f := range h {
+		if l := strings.ToLower(f.Name); (strings.HasPrefix(l, "x-amz-") || strings.HasPrefix(l, "x-goog-")) && !slices.Contains(names, l) && l != "x-amz-content-sha256" {
+			e.add("field-unsigned", Computed, f.Name, "the field %s was sent, and the address was signed without it", e.quote(f.Name))
+		}
+	}
+	parts := strings.Split(q["x-amz-credential"], "/")
+	if m := awsHostRegion.FindStringSubmatch(e.target.Host); m != nil && len(parts) == 5 && parts[2] != m[1] && !strings.ContainsAny(parts[2], "<.") {
+		e.add("region-differs", Computed, "address", "the address was signed for the region %s and is in %s", e.quote(parts[2]), m[1])
+	}
+}
+
 // signedAddressTimes compares begin and end of a signed address with the Date of the response.
 func (e *evidence) signedAddressTimes(q map[string]string) {
 	if !signedAddress(e.target) {
 		return
 	}
 	e.add("signed-address", Computed, "address", "the address is signed")
+	e.signedAddressFields(q)
 	var begin, end time.Time
 	parse := func(text string) time.Time {
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n > 1e8 {

@@ -1,0 +1,206 @@
+package doctor
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Settings of a server that checks tokens, in the forms of properties, YAML, JSON, code and options of a command. The
+// part behind the name is cut at the end of the line.
+var (
+	issuerSetting    = regexp.MustCompile(`(?i)(?:\biss|issuers?|issuer[-_. ]?(?:ur[il]|base[-_]?url|domain)s?|\bauthority|auth-server-url|VALID_ISSUERS\w*|oidc[-_]discovery[-_]url|openid-config url|metadata-?address|discovery[-_]?(?:ur[il]|endpoint))["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{4,400})$`)
+	audienceSetting  = regexp.MustCompile(`(?i)(?:\baud|audiences?|bound_audiences?|oidc-client-id|resource[-_]?id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{2,400})$`)
+	algorithmSetting = regexp.MustCompile(`(?i)(?:\b|_)(?:alg|algorithms?|algs|(?:jws|signing|signature|jwt|token)[-_.]?(?:sign(?:ing)?[-_.]?)?alg(?:orithm)?s?|sign-alg)["'\])]*\s*(?:=>|[:=])\s*(.{3,200})$`)
+	claimSetting     = regexp.MustCompile(`(?i)(?:claims?[-_]?namespace|(?:user(?:name)?|groups?|roles?|email|subject|principal|tenant|authorities|permissions?)[-_.]?claims?(?:[-_.]?(?:name|key|path))?|role_attribute_path|claim[-_]?name)["'\])]*\s*(?:=>|[:=]|\s)\s*["'` + "`" + `.\[]*([A-Za-z][\w.:/-]{1,80})`)
+	secretSetting    = regexp.MustCompile(`(?i)\b(?:jwt[-_.]?(?:signing[-_.]?)?(?:secret|key)|secret[-_]?key|secretOrKey|token[-_.]?secret|signing[-_.]?(?:secret|key)|PGRST_JWT_SECRET|AUTH_SECRET)["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([^\s"'` + "`" + `,;{}]{4,200})`)
+	keySetSetting    = regexp.MustCompile(`(?i)(?:jwks?(?:[-_]?set)?[-_]?(?:ur[il]|endpoint)|jwks(?:\.json)?|public[-_.]?key(?:[-_.]?(?:location|pem))?|certs[-_]?ur[il])["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?(\S{8,200})|issuer-uri\s*[:=]\s*(https?://\S+)`)
+	keysTold         = regexp.MustCompile(`(?i)\b(?:kids?|key ids?|keys)\b["']?(?: (?:are|in (?:the )?(?:jwks|cache|key ?set)))?\s*[:=\[(]*\s+?["'\[(]*((?:[\w./+=-]{2,64}["']?(?:,\s*|\s+and\s+)?["']?)+)`)
+	algorithmName    = regexp.MustCompile(`\b(?:HS|RS|ES|PS)(?:256K?|384|512)\b|\bEdDSA\b|\bEd25519\b`)
+	settingValue     = regexp.MustCompile("[^\\s\"'`\\[\\](){}<>,;|]{2,300}")
+	settingMark      = regexp.MustCompile(`^[A-Z][A-Z0-9_]+$|[${}<>*]|^process\.|^env\.|^os\.|^config\.|^this\.`)
+	wellKnown        = regexp.MustCompile(`(?i)/?\.well-known/(?:openid-configuration|oauth-authorization-server)/?$`)
+	innerCall        = regexp.MustCompile(`https?://([A-Za-z0-9.-]+(?::\d+)?)(?:/[^\s"']*)?\b.{0,60}\b(401|403)\b`)
+	keysRotated      = regexp.MustCompile(`(?i)\brotat\w+ (?:of )?(?:its|their|the|our|signing|jwks|realm|idp)? ?(?:signing |jwks |realm )?keys?\b|\b(?:signing |jwks? |realm )keys? (?:\w+ )?rotat|\bkey rotation\b`)
+	readsTokens      = regexp.MustCompile(`(?i)\bverifyIdToken\b|\bjwt\.verify\b|\bjwt\.decode\b|oauth2\.resourceserver\.jwt|\bjwks(?:_?ur[il]|-rsa)|\bissuer-uri\b|JwtDecoder|\bAddJwtBearer\b|\bjwtVerify\b|createRemoteJWKSet|parseClaimsJws|validate-jwt`)
+)
+
+// settingLines returns the lines that may be a configuration: those of the log, and those below the headers that are no
+// body of JSON or HTML.
+func (e *evidence) settingLines() (lines []passage) {
+	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		lines = append(lines, passage{text: line, at: fmt.Sprintf("log line %d", i+1)})
+	}
+	if e.response.Status < 400 && e.response.Status != 200 {
+		return lines
+	}
+	for i, line := range strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines) {
+		if i == 0 && strings.HasPrefix(strings.TrimSpace(line), "{") && strings.HasSuffix(strings.TrimSpace(line), "}") {
+			continue
+		}
+		lines = append(lines, passage{text: line, at: "body"})
+	}
+	return lines
+}
+
+// values returns the values of a setting. Variables and marks are none.
+func values(text string) (list []string) {
+	for _, v := range settingValue.FindAllString(text, 8) {
+		if v = strings.TrimRight(v, "."); v != "" && !settingMark.MatchString(v) && v != "true" && v != "false" && v != "new" && v != "string" {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// settingFacts compares each token with what lines of a configuration or of a log say of the server: its issuer, its audience,
+// its algorithms, its keys and the claims that it reads.
+func (e *evidence) settingFacts() {
+	lines := e.settingLines()
+	if len(lines) == 0 {
+		return
+	}
+	for _, w := range lines {
+		if len(w.text) > 600 {
+			continue
+		}
+		if keysRotated.MatchString(w.text) {
+			e.add("keys-rotated", Said, w.at, "the input speaks of a change of the signing keys: %s", e.quote(strings.TrimSpace(w.text)))
+		}
+		if readsTokens.MatchString(w.text) {
+			e.add("reads-jwts", Computed, w.at, "the server reads JWTs: %s", e.quote(strings.TrimSpace(w.text)))
+		}
+		if m := innerCall.FindStringSubmatch(w.text); m != nil && e.target.Host != "" && !strings.EqualFold(m[1], e.target.Host) && !sameSite(m[1], e.target.Hostname()) {
+			e.add("inner-call-refused", Computed, w.at, "the log has another call, and that was answered %s: %s", m[2], e.quote(strings.TrimSpace(w.text)))
+		}
+	}
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		if c.token == nil || c.kind == secretInCookie || c.token.partial && c.token.claims == nil {
+			continue
+		}
+		e.compareSettings(c, lines)
+		break
+	}
+}
+
+func (e *evidence) compareSettings(c *credential, lines []passage) {
+	iss, aud, alg, kid := text(c.token.claims, "iss"), texts(c.token.claims, "aud"), text(c.token.header, "alg"), text(c.token.header, "kid")
+	var issuers, audiences, algorithms, secrets []string
+	at := map[string]string{}
+	for _, w := range lines {
+		if len(w.text) > 600 {
+			continue
+		}
+		if m := issuerSetting.FindStringSubmatch(w.text); m != nil {
+			for _, a := range addressIn.FindAllString(m[1], 4) {
+				a = wellKnown.ReplaceAllString(strings.TrimRight(a, ".,;)]}`"), "")
+				if !strings.ContainsAny(a, "${}<>*") {
+					issuers, at["iss"] = append(issuers, a), w.at
+				}
+			}
+		}
+		if m := audienceSetting.FindStringSubmatch(w.text); m != nil {
+			rest, _, _ := strings.Cut(m[1], "issuer") // the next setting of the line
+			if list := values(rest); len(list) > 0 {
+				audiences, at["aud"] = append(audiences, list...), w.at
+			}
+		}
+		if m := algorithmSetting.FindStringSubmatch(w.text); m != nil {
+			if list := algorithmName.FindAllString(m[1], 8); len(list) > 0 {
+				algorithms, at["alg"] = append(algorithms, list...), w.at
+			}
+		}
+		if m := secretSetting.FindStringSubmatch(w.text); m != nil && !strings.HasPrefix(m[1], "http") {
+			secrets, at["secret"] = append(secrets, m[1]), w.at
+		}
+		if m := keySetSetting.FindStringSubmatch(w.text); m != nil {
+			at["keys"] = w.at
+			e.keySetElsewhere(w, iss, m[1])
+		}
+		if m := keysTold.FindStringSubmatch(w.text); m != nil && kid != "" && !strings.Contains(w.text, kid) {
+			if strings.Contains(strings.ToLower(w.text), "kid") || strings.Contains(strings.ToLower(w.text), "jwks") {
+				e.add("kid-not-listed", Computed, w.at, "kid is %s, and the keys of the server are others: %s", e.quote(kid), e.quote(strings.TrimSpace(w.text)))
+			}
+		}
+		for _, m := range claimSetting.FindAllStringSubmatch(w.text, 4) {
+			name := m[1]
+			if c.token.claims[name] != nil || c.token.partial {
+				continue
+			}
+			if !strings.Contains(name, "://") {
+				if name, _, _ = strings.Cut(name, "."); c.token.claims[name] != nil {
+					continue
+				}
+			}
+			e.add("claim-wanted-absent", Computed, w.at, "the configuration reads the claim %s, and the token has none", e.quote(m[1]))
+		}
+	}
+	symmetric := strings.HasPrefix(alg, "HS")
+	switch {
+	case len(issuers) == 0 || slices.Contains(issuers, iss) || iss == "" || microsoftIssuer(iss, issuers):
+	case slices.ContainsFunc(issuers, func(one string) bool { return strings.TrimRight(one, "/") == strings.TrimRight(iss, "/") }):
+		e.add("iss-slash", Computed, at["iss"], "iss is %s, the configuration has %s: a slash at the end is the difference", e.quote(iss), e.quote(issuers[0]))
+	default:
+		e.add("iss-other-than-set", Computed, at["iss"], "iss is %s, the configuration has %s", e.quote(iss), e.quote(strings.Join(issuers, " ")))
+	}
+	if len(audiences) > 0 && !slices.ContainsFunc(audiences, func(one string) bool { return slices.Contains(aud, one) }) {
+		if len(aud) > 0 {
+			e.add("aud-other-than-set", Computed, at["aud"], "aud is %s, the configuration has %s", e.quote(strings.Join(aud, " ")), e.quote(strings.Join(audiences, " ")))
+		} else if client := text(c.token.claims, "client_id"); !c.token.partial && !slices.Contains(audiences, client) {
+			e.add("aud-other-than-set", Computed, at["aud"], "the token has no aud, the configuration has %s", e.quote(strings.Join(audiences, " ")))
+		}
+	}
+	switch {
+	case alg == "":
+	case len(algorithms) > 0 && !slices.Contains(algorithms, alg):
+		e.add("alg-other-than-set", Computed, at["alg"], "alg is %s, the configuration has %s", e.quote(alg), e.quote(strings.Join(algorithms, " ")))
+	case at["keys"] != "" && symmetric && len(secrets) == 0:
+		e.add("alg-other-than-key", Computed, at["keys"], "alg is %s, which needs a shared secret; the server has public keys", e.quote(alg))
+	case len(secrets) > 0 && !symmetric && at["keys"] == "" && iss != "" && !strings.Contains(strings.Join(secrets, " "), "BEGIN"):
+		e.add("alg-other-than-key", Computed, at["secret"], "alg is %s, which needs a public key; the server has a shared secret", e.quote(alg))
+	}
+	if symmetric && len(secrets) > 1 && slices.ContainsFunc(secrets, func(s string) bool { return s != secrets[0] }) {
+		e.add("secrets-differ", Computed, at["secret"], "the configuration has two secrets for tokens, and they differ")
+	}
+}
+
+// microsoftIssuer reports whether one of the settings names the authority of Microsoft for the version of the token: an
+// authority is not the issuer, letter by letter.
+func microsoftIssuer(iss string, issuers []string) bool {
+	host := issuerHost(iss)
+	for _, one := range issuers {
+		if !hostIs(issuerHost(one), ".login.microsoftonline.com") && issuerHost(one) != "login.microsoftonline.com" {
+			continue
+		}
+		second := strings.Contains(one, "/v2.0")
+		u, err := url.Parse(one)
+		if err == nil && strings.Trim(u.Path, "/") == "" || strings.Contains(one, "/common") || strings.Contains(one, "/organizations") {
+			return true // the tenant stands in another setting
+		}
+		if host == "sts.windows.net" && !second || host == "login.microsoftonline.com" && strings.HasPrefix(iss, strings.TrimRight(one, "/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// keySetElsewhere compares the address of the key set with the issuer: realms of one host, or hosts of one vendor.
+func (e *evidence) keySetElsewhere(w passage, iss, address string) {
+	set, err := url.Parse(strings.TrimRight(address, "\"'`,;)"))
+	own, err2 := url.Parse(iss)
+	if err != nil || err2 != nil || set.Host == "" || own.Host == "" {
+		return
+	}
+	_, realm := realmAddress(set)
+	_, other := realmAddress(own)
+	tenant := func(host string) bool {
+		return slices.ContainsFunc(tenants, func(end string) bool { return strings.HasSuffix(host, end) })
+	}
+	if realm != "" && other != "" && realm != other || tenant(set.Host) && tenant(own.Host) && set.Host != own.Host ||
+		strings.HasPrefix(set.Host, "cognito-idp.") && strings.HasPrefix(own.Host, "cognito-idp.") && !strings.HasPrefix(set.Path, strings.TrimRight(own.Path, "/")+"/") {
+		e.add("keys-elsewhere", Computed, w.at, "the keys are those of %s, iss is %s", e.quote(set.Host+set.Path), e.quote(iss))
+	}
+}
