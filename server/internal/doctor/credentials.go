@@ -177,7 +177,7 @@ func (e *evidence) readCredentials() {
 			c.split()
 		case name == "cookie":
 			c.kind = secretInCookie
-		case name == "dpop" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf"):
+		case name == "dpop" || name == "mcp-session-id" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf"):
 			continue
 		case SecretField(f.Name) || keyFields.MatchString(f.Name) || name == "x-amz-security-token":
 			c.kind = secretInField

@@ -133,6 +133,11 @@ func (d *diagnosis) derive() {
 	e.namedCredential()
 	e.clientFacts()
 	e.betweenFacts()
+	e.keptFacts()
+	e.registryFacts()
+	e.tokenUserFacts()
+	e.tokenBodyFacts()
+	e.discoveryFacts()
 	if status >= 500 {
 		for _, w := range e.words {
 			if len(w.words) <= 3 && len(w.words) > 0 && (w.words[0] == "unauthorized" || w.words[0] == "unauthenticated" || w.words[0] == "forbidden") {
@@ -161,7 +166,7 @@ func (d *diagnosis) derive() {
 		e.add("hides", Computed, "status", "404 stands for a refusal")
 	}
 	path := strings.ToLower(e.target.Path)
-	if strings.HasSuffix(path, "/mcp") || strings.Contains(path, "/mcp/") || strings.HasPrefix(strings.ToLower(e.target.Host), "mcp.") || strings.HasSuffix(path, "/sse") || e.request.Header.Has("MCP-Protocol-Version") {
+	if strings.HasSuffix(path, "/mcp") || strings.Contains(path, "/mcp/") || strings.HasPrefix(strings.ToLower(e.target.Host), "mcp.") && !oauthPath.MatchString(path) && !e.has("registration-address") || strings.HasSuffix(path, "/sse") || e.request.Header.Has("MCP-Protocol-Version") {
 		e.add("mcp", Computed, "address", "the address is one of the Model Context Protocol")
 	}
 	for _, w := range e.words {

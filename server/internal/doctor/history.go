@@ -105,7 +105,7 @@ func (e *evidence) responseFacts() {
 	}
 	for _, f := range r.Header {
 		if l := strings.ToLower(f.Name); strings.Contains(l, "ratelimit-remaining") || strings.Contains(l, "rate-limit-remaining") || strings.Contains(l, "ratelimit-requests-remaining") {
-			if strings.TrimSpace(f.Value) == "0" {
+			if rest, _, _ := strings.Cut(f.Value, ";"); strings.TrimSpace(rest) == "0" { // a window may follow: 0;w=21600
 				e.add("limit-spent", Computed, f.Name, "the limit is used up: %s is 0", e.quote(f.Name))
 			} else {
 				e.add("limit-left", Computed, f.Name, "%s is %s", e.quote(f.Name), e.quote(f.Value))
@@ -255,6 +255,8 @@ func (e *evidence) metadataAddress(c challenge) {
 		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, no absolute address (RFC 9728 s5.1)", e.quote(named))
 	case localHost(u.Hostname()) || clusterName.MatchString(u.Hostname()) || !strings.Contains(u.Hostname(), "."):
 		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, an inner name; the address is of %s", e.quote(named), e.quote(e.target.Host))
+	case u.Port() != "" && e.target.Port() == "" && strings.EqualFold(u.Hostname(), here) && u.Port() != "443":
+		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, with the port %s of the server behind the front end", e.quote(named), u.Port())
 	case u.Scheme == "http" && e.target.Scheme == "https":
 		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, http behind https", e.quote(named))
 	}
@@ -394,6 +396,8 @@ func (e *evidence) historyFacts() {
 			was, is := len(x.Response.Header.Values("WWW-Authenticate")), len(e.response.Header.Values("WWW-Authenticate"))
 			if was > is {
 				e.add("challenge-dropped", Computed, "history", "%s sends %d challenges, %s sends %d", e.quote(before.Host), was, e.quote(e.target.Host), is)
+			} else if was == is && was > 0 {
+				e.droppedParameters(x.Response, before)
 			}
 		}
 		if status >= 200 && status < 300 && before.Path == e.target.Path && !same && before.Host != "" && auth != "" && x.Request.Header.Get("Authorization") == auth {
@@ -431,6 +435,22 @@ func (e *evidence) historyFacts() {
 		if i := strings.Index(line, `"resource"`); i >= 0 {
 			if m := resourceMember.FindStringSubmatch(line[i:]); m != nil {
 				e.compareResource(m[1])
+			}
+		}
+	}
+}
+
+// droppedParameters adds a fact if the challenge of another host for the same path has more parameters.
+func (e *evidence) droppedParameters(behind *Response, before *url.URL) {
+	was, is := challengesOf(behind.Header.Values("WWW-Authenticate")), challengesOf(e.response.Header.Values("WWW-Authenticate"))
+	if len(was) != len(is) {
+		return
+	}
+	for i := range was {
+		for _, p := range was[i].Params {
+			if _, ok := is[i].Param(p.Name); !ok && strings.EqualFold(was[i].Scheme, is[i].Scheme) {
+				e.add("challenge-dropped", Computed, "history", "the challenge of %s has the parameter %s, that of %s has not", e.quote(before.Host), e.quote(p.Name), e.quote(e.target.Host))
+				return
 			}
 		}
 	}

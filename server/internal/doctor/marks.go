@@ -85,7 +85,7 @@ func (e *evidence) markFacts(c *credential) {
 		e.add("token-described", Said, c.place, "the input says what is wrong with the token")
 	}
 	for _, m := range marks {
-		if m.fact == "token-of-other-kind" && firebaseToken.MatchString(c.mark) {
+		if m.fact == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {
 			continue
 		}
 		if m.words.MatchString(c.mark) {

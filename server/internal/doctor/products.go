@@ -58,6 +58,7 @@ type secretShapeOf struct {
 	Mode   string   // "test" or "live", if the prefix says so
 	Hosts  []string // hosts that take it; empty if any host may
 	Wrong  bool     // not the kind that an API takes
+	Not    []string // hosts of its maker that take another kind
 	kind   string   // with the maker, for a fact
 	maker  *product
 }
@@ -513,6 +514,9 @@ func (e *evidence) kindOf(c *credential) {
 		}
 		if s.Wrong && c.kind != secretInBody && !e.seen["token-address"] {
 			e.add("secret-of-wrong-kind", Computed, c.place, "the secret is a %s; an API takes another kind", s.kind)
+		}
+		if slices.ContainsFunc(s.Not, func(h string) bool { return hostIs(e.target.Host, h) }) {
+			e.add("secret-not-here", Computed, c.place, "the secret is a %s; %s takes another kind", s.kind, e.quote(e.target.Host))
 		}
 		if s.Mode != "" {
 			e.add("mode-"+s.Mode, Computed, c.place, "the secret is for the %s mode", s.Mode)

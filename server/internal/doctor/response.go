@@ -116,6 +116,7 @@ func (e *evidence) readChallenges() {
 			continue
 		}
 		if c, ok := relaxed(f.Value); ok {
+			e.add("parameters-without-comma", Computed, f.Name, "no comma stands between the parameters of the challenge (RFC 9110 s11.6.1)")
 			e.challenges = append(e.challenges, challenge{c, proxy})
 			continue
 		}

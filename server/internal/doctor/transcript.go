@@ -130,7 +130,7 @@ func isTranscript(lines []line) bool {
 }
 
 // showsFile matches a command that prints a file or the environment, and no response.
-var showsFile = regexp.MustCompile(`^(?:sudo )?(?:cat|type|head|tail|less|more|bat|env|printenv|Get-Content) *(?:$|[-~./\w|])`)
+var showsFile = regexp.MustCompile(`^(?:sudo )?(?:cat|type|head|tail|less|more|bat|env|printenv|Get-Content) *(?:$|[-~./\w|$"'%])`)
 
 // readTranscript reads commands with their output.
 func (c *Case) readTranscript(text string) error {

@@ -1,0 +1,92 @@
+package doctor
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// registrationPath matches addresses where clients register (RFC 7591).
+var registrationPath = regexp.MustCompile(`(?i)/(?:register|registration|clients-registrations|dcr|client-registration|oauth/clients)(?:/|$)`)
+
+// oauthPath matches the other addresses of an authorization server.
+var oauthPath = regexp.MustCompile(`(?i)/(?:token|authorize|authorization|introspect|revoke|userinfo|par|device_authorization|callback|jwks(?:\.json)?)/?$`)
+
+// discoveryFacts adds facts about how a client finds out where to sign in: metadata, registration and sessions of the Model
+// Context Protocol.
+func (e *evidence) discoveryFacts() {
+	r := e.request
+	members := bodyMembers(r)
+	_, redirects := members["redirect_uris"]
+	if strings.EqualFold(r.Method, "POST") && !e.seen["token-address"] && (redirects || registrationPath.MatchString(e.target.Path) && !e.seen["secret-in-body"] && e.authorizationServer()) {
+		e.add("registration-address", Computed, "address", "a client registers itself here (RFC 7591 s3)")
+	}
+	for _, doc := range e.documents() {
+		if text(doc.members, "token_endpoint") != "" && doc.members["registration_endpoint"] == nil && e.seen["registration-address"] {
+			e.add("registration-not-offered", Computed, "metadata", "the metadata of the authorization server names no registration_endpoint")
+		}
+	}
+	if r.Header.Has("Mcp-Session-Id") {
+		e.add("session-named", Computed, "Mcp-Session-Id", "the request names a session of the Model Context Protocol")
+	}
+	if origin, err := url.Parse(r.Header.Get("Origin")); err == nil && origin.Host != "" && localHost(e.target.Hostname()) && !localHost(origin.Hostname()) {
+		e.add("origin-at-local", Computed, "Origin", "a page of %s asks a server on this machine", e.quote(origin.Host))
+	}
+	for _, f := range e.response.Header {
+		name := strings.ToLower(f.Name)
+		if e.seen["unsafe-method"] && e.seen["cookie-sent"] && (strings.Contains(name, "csrf") || strings.Contains(name, "xsrf")) && !slices.ContainsFunc(r.Header, func(g Field) bool {
+			l := strings.ToLower(g.Name)
+			return strings.Contains(l, "csrf") || strings.Contains(l, "xsrf")
+		}) {
+			e.add("form-token-given", Computed, f.Name, "the refusal gives a token against forged requests in %s, and the request has none", e.quote(f.Name))
+		}
+	}
+	e.namedResource()
+}
+
+// authorizationServer reports whether other exchanges or the address show an authorization server with open registration.
+func (e *evidence) authorizationServer() bool {
+	path := strings.ToLower(e.target.Path)
+	if strings.Contains(path, "oauth") || strings.Contains(path, "clients-registrations") || strings.Contains(path, "dcr") || strings.Contains(path, "connect") || strings.HasPrefix(strings.ToLower(e.target.Host), "mcp.") {
+		return true
+	}
+	return slices.ContainsFunc(e.documents(), func(d document) bool { return text(d.members, "token_endpoint") != "" })
+}
+
+// namedResource compares the audience of a token with the resource that the address of the metadata stands for: the path
+// behind the well-known part is that of the resource (RFC 9728 s3.1).
+func (e *evidence) namedResource() {
+	c := e.sent(secretInAuthorization)
+	if c == nil || c.token == nil {
+		return
+	}
+	aud := texts(c.token.claims, "aud")
+	if len(aud) == 0 || e.target.Host == "" {
+		return
+	}
+	fits := func(address string) bool {
+		address = strings.TrimSuffix(address, "/")
+		return slices.ContainsFunc(aud, func(a string) bool { return strings.EqualFold(strings.TrimSuffix(a, "/"), address) })
+	}
+	here := *e.target
+	here.RawQuery, here.Fragment = "", ""
+	for _, ch := range e.challenges {
+		named, _ := ch.Param("resource_metadata")
+		u, err := url.Parse(named)
+		if err != nil || u.Host == "" {
+			continue
+		}
+		before, after, ok := strings.Cut(u.Path, "/.well-known/oauth-protected-resource")
+		if !ok {
+			continue
+		}
+		u.Path, u.RawQuery = before+after, ""
+		if !fits(u.String()) && !fits(here.String()) {
+			e.add("aud-other-than-named", Computed, "claim aud", "aud is %s, the challenge names the metadata of %s (RFC 9728 s3.1)", e.quote(strings.Join(aud, " ")), e.quote(u.String()))
+			if slices.ContainsFunc(aud, func(a string) bool { v, err := url.Parse(a); return err == nil && v.Host != "" }) {
+				e.add("aud-of-other-address", Computed, "claim aud", "aud is an address, and another than that of the resource")
+			}
+		}
+	}
+}
