@@ -145,9 +145,17 @@ func (e *evidence) frontRealm() bool {
 	if e.response.Header.Has("Via") {
 		return false
 	}
+	front := false
+	for _, name := range []string{"nginx", "openresty", "caddy", "apache", "traefik", "haproxy", "lighttpd"} {
+		front = front || e.seen["front-"+name] && !e.response.Header.Has("X-Powered-By")
+	}
 	for _, c := range e.challenges {
-		switch realm, _ := c.Param("realm"); strings.ToLower(realm) {
+		realm, _ := c.Param("realm")
+		switch strings.ToLower(realm) {
 		case "traefik", "authelia", "authentik", "restricted", "caddy":
+			return true
+		}
+		if front && genericRealms.MatchString(realm) {
 			return true
 		}
 	}
@@ -373,7 +381,7 @@ func (e *evidence) historyFacts() {
 		}
 		if status >= 200 && status < 300 && same && auth != "" && x.Request.Header.Get("Authorization") == auth {
 			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(before.Path))
-			if before.Path == e.target.Path {
+			if before.Path == e.target.Path && strings.EqualFold(x.Request.Method, e.request.Method) {
 				e.add("worked-before", Computed, "history", "the same request was accepted before")
 			}
 		}

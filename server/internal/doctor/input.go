@@ -299,6 +299,7 @@ func subject(all []Exchange, har bool) int {
 	type resource struct{ method, url string }
 	last, failed := -1, -1
 	accepted := make(map[resource]bool)
+	by := make(map[resource]*Request)
 	acceptedAny := false // a success without its request
 	for i := len(all) - 1; i >= 0; i-- {
 		var of resource
@@ -307,10 +308,13 @@ func subject(all []Exchange, har bool) int {
 		}
 		switch s := status(all[i]); {
 		case s >= 200 && s < 300:
-			accepted[of] = true
+			accepted[of], by[of] = true, all[i].Request
 			acceptedAny = acceptedAny || all[i].Request == nil
 		case refused(all[i]):
 			last = max(last, i)
+			if r := by[of]; r != nil && all[i].Request != nil && otherAgentAlone(r, all[i].Request) {
+				return i // a person compares two clients
+			}
 			if overcome := acceptedAny || accepted[of] || all[i].Request == nil && len(accepted) > 0; !overcome {
 				return i
 			}

@@ -66,6 +66,24 @@ func describes(mark string) string {
 	return ""
 }
 
+// states are words in place of a secret about its owner, its past or its right, with the fact that they state.
+var states = []struct {
+	words *regexp.Regexp
+	fact  string
+	text  string
+}{
+	{regexp.MustCompile(`(?i)\b(?:good|right|correct|valid|working)\b`), "said-good", "the credentials are right"},
+	{regexp.MustCompile(`(?i)\bread(?:[- ]only)?\b|\bread:|\b(?:limited|restricted|reduced|narrow|fine-grained)\b|\bwithout (?:access|permission|write|the (?:right|scope|permission|role))\b|\b(?:only|just) (?:the )?(?:scope|read)|\bwith (?:the )?(?:scopes? )?\w+:\w+`), "said-limited", "the credentials have a small right"},
+	{regexp.MustCompile(`(?i)\b(?:normal|ordinary|plain|other|another|regular|guest|viewer|non-?admin\w*|unprivileged|member)\b ?(?:user|account|person|member|role)?|\b(?:user|account|member) without\b|\bno admin\b|\bnot (?:an )?admin\w*`), "said-lesser", "the person is not the one with the right"},
+	{regexp.MustCompile(`(?i)\b(?:of|for) the (?:front|proxy|ingress|gateway|reverse proxy|web server|balancer)\b|\b(?:front|proxy|ingress|nginx|traefik|caddy|htpasswd|apache)(?:'s)? (?:user|password|credentials|login)\b`), "said-of-front", "the credentials are those of a front end"},
+	{regexp.MustCompile(`(?i)\b(?:of|for|from) the (?:app|application|program|backend)\b|\bapp(?:lication)?'s\b`), "said-of-application", "the credentials are those of the application"},
+	{regexp.MustCompile(`(?i)\bafter (?:\w+ )?(?:wrong|bad|failed|false|incorrect)\b|\btoo many (?:tries|attempts)\b|\bafter (?:several|many|some|few|\d+) (?:tries|attempts)\b`), "said-after-failures", "wrong tries went before"},
+	{regexp.MustCompile(`(?i)\bwork(?:s|ed) (?:a |an |one |some |\d+ )?(?:minute|second|hour|day|week|moment|yesterday|before|until|till|last|earlier|fine)|\bunchanged\b|\bstill (?:good|valid)\b`), "said-worked", "the credentials were good before"},
+}
+
+// noLonger matches words that take a good state back.
+var noLonger = regexp.MustCompile(`(?i)\b(?:no longer|not|once|was|were|formerly) (?:a )?(?:good|right|correct|valid|working)\b|\bright (?:to|of)\b|\b(?:good|valid|right) (?:until|till|for another|elsewhere|at another)\b`)
+
 // describable are the causes that rules count strongly if the input says them of the token and the server gives no other reason.
 var describable = []string{
 	"expired", "wrong-audience", "wrong-issuer", "bad-signature", "unknown-signing-key", "wrong-algorithm", "claim-missing", "revoked",
@@ -83,6 +101,11 @@ func (e *evidence) markFacts(c *credential) {
 	if cause := describes(c.mark); cause != "" && (c.kind == secretInAuthorization && c.scheme != "basic" || c.kind == secretInField) {
 		e.add("mark:"+cause, Said, c.place, "the input says: %s", e.quote(c.mark))
 		e.add("token-described", Said, c.place, "the input says what is wrong with the token")
+	}
+	for _, s := range states {
+		if s.words.MatchString(c.mark) && !noLonger.MatchString(c.mark) {
+			e.add(s.fact, Said, c.place, "the input says: %s", s.text)
+		}
 	}
 	for _, m := range marks {
 		if m.fact == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {

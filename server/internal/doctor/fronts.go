@@ -1,0 +1,240 @@
+package doctor
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Forms that show who answered and who asked, where the answer gives no reason.
+var (
+	scriptAgent = regexp.MustCompile(`(?i)^(?:curl|wget|python|urllib|aiohttp|httpx|go-http-client|okhttp|java/|apache-httpclient|node|axios|undici|got\b|libwww|ruby|faraday|guzzle|php|postmanruntime|insomnia|scrapy|perl|dart|rust|reqwest|powershell)|^<?(?:script|bot|none|empty)>?$`)
+	checkAgent  = regexp.MustCompile(`(?i)^(?:kube-probe|googlehc|elb-healthchecker|amazon-route53-health|consul health|cloudflare-traffic-manager|uptime|pingdom|blackbox|haproxy|alb-health|azure traffic manager|load balancer agent|edge health probe|datadog agent/health)`)
+	checkPath   = regexp.MustCompile(`(?i)/(?:healthz?|livez?|readyz|health-?check|liveness|readiness|-/healthy|-/ready|actuator/health|ping|heartbeat)(?:/(?:live|liveness|ready|readiness))?/?$`)
+	attackForm  = regexp.MustCompile(`(?i)<script\b|\bunion\s+(?:all\s+)?select\b|\bor\s+1\s*=\s*1\b|(?:\.\./){2}|/etc/passwd|\bjavascript:|\bon(?:error|load)\s*=|\$\{jndi:|\bdrop\s+table\b|;\s*(?:cat|rm|wget|curl)\s+[-/]|<\?php|\{\{\d+\*\d+\}\}|\bexec\s*\(`)
+	relayPath   = regexp.MustCompile(`(?i)/v\d+(?:beta)?/(?:chat/completions|messages|completions|embeddings|responses|models)\b`)
+	waitsAgent  = regexp.MustCompile(`(?i)^(?:docker|containerd|buildkit|podman|skopeo|crane|oras|git/|jgit|svn|serf|apache-maven|maven|davfs2|cadaver|mirall|microsoft-webdav|microsoft office|wget)`)
+)
+
+// edges are fields and cookies that a network in front of a server adds to the answers that it makes itself.
+var edges = []struct{ field, contains, name string }{
+	{"Server", "akamaighost", "Akamai"},
+	{"Server", "sucuri", "Sucuri"},
+	{"Server", "ddos-guard", "DDoS-Guard"},
+	{"Server", "qrator", "Qrator"},
+	{"Server", "datadome", "DataDome"},
+	{"Server", "imunify360", "Imunify360"},
+	{"Server", "stackpath", "StackPath"},
+	{"Server", "wts/", "Wangsu"},
+	{"Server", "yunjiasu", "Baidu"},
+	{"Server", "bigip", "F5 BIG-IP"},
+	{"X-Iinfo", "", "Imperva"},
+	{"X-CDN", "imperva", "Imperva"},
+	{"X-CDN", "incapsula", "Imperva"},
+	{"Set-Cookie", "incap_ses_", "Imperva"},
+	{"Set-Cookie", "visid_incap_", "Imperva"},
+	{"Set-Cookie", "datadome=", "DataDome"},
+	{"Set-Cookie", "ak_bmsc=", "Akamai"},
+	{"Set-Cookie", "_abck=", "Akamai"},
+	{"X-DataDome", "", "DataDome"},
+	{"X-Sucuri-Block", "", "Sucuri"},
+	{"X-Akamai-", "", "Akamai"},
+	{"X-Cache", "lambdageneratedresponse", "CloudFront"},
+	{"X-Cache", "functiongeneratedresponse", "CloudFront"},
+	{"X-Amzn-Waf-Action", "", "AWS WAF"},
+	{"X-Vercel-Mitigated", "", "Vercel"},
+	{"X-Sigsci-", "", "Fastly"},
+	{"X-Px-", "", "PerimeterX"},
+	{"X-Protected-By", "", "a firewall"},
+	{"X-Distil-", "", "Distil"},
+	{"X-Kpsdk-", "", "Kasada"},
+	{"Cf-Mitigated", "", "Cloudflare"},
+}
+
+// genericRealms are realms that a person writes into the configuration of a front end. Programs name themselves.
+var genericRealms = regexp.MustCompile(`(?i)^(?:traefik|authelia|authentik|caddy|(?:restricted|private|protected|secured?|closed|internal)(?: (?:area|content|site|access|zone|page|server|files))?|` +
+	`(?:auth\w*|login|password|authentication|authorization)(?: is)? (?:required|needed|protected)(?: ?-.*)?|admin(?:istrator)?(?:'?s)?(?: (?:area|login|only))?|members only|basic auth|staging|dev(?:elopment)?|no entry|please log ?in|who are you\??|enter password)$`)
+
+// frontFacts adds facts about who answered, and who asked, that stand in fields.
+func (e *evidence) frontFacts() {
+	r := e.response
+	for _, f := range r.Header {
+		for _, edge := range edges {
+			if nameIs(f.Name, edge.field) && strings.Contains(strings.ToLower(f.Value), edge.contains) {
+				e.add("edge-answered", Computed, f.Name, "%s is a field of %s, a network in front of the server", e.quote(f.Name), edge.name)
+			}
+		}
+	}
+	if r.Status >= 400 && strings.Contains(strings.ToLower(r.Header.Get("Content-Type")), "text/html") {
+		e.add("html-type", Computed, "Content-Type", "the refusal is an HTML page")
+	}
+	has := func(name, part string) bool { return strings.Contains(strings.ToLower(r.Header.Get(name)), part) }
+	if has("X-Content-Type-Options", "nosniff") && (has("X-Frame-Options", "deny") || has("X-XSS-Protection", "0") || has("X-XSS-Protection", "1; mode=block")) && !r.Header.Has("X-Powered-By") && r.Reason == "" {
+		e.add("spring-like", Computed, "response", "a status without its phrase, X-Content-Type-Options and X-Frame-Options: a refusal of Spring Security looks so")
+	}
+	agent := e.request.Header.Get("User-Agent")
+	switch {
+	case checkAgent.MatchString(agent):
+		e.add("check-asks", Computed, "User-Agent", "a health check asks: %s", e.quote(agent))
+	case scriptAgent.MatchString(agent):
+		e.add("script-asks", Computed, "User-Agent", "a program asks, no browser: %s", e.quote(agent))
+	}
+	if checkPath.MatchString(e.target.Path) {
+		e.add("check-address", Computed, "address", "the address is one for health checks")
+	}
+	if waitsAgent.MatchString(agent) || strings.HasPrefix(e.target.Path, "/v2/") && strings.EqualFold(e.target.Path, "/v2/") {
+		e.add("client-waits", Computed, "request", "such a client asks without credentials first, and sends them for a challenge")
+	}
+	query, err := url.QueryUnescape(e.target.RawQuery)
+	if err != nil {
+		query = e.target.RawQuery
+	}
+	if attackForm.Match(e.request.Body[:min(len(e.request.Body), 16<<10)]) || attackForm.MatchString(query) || attackForm.MatchString(e.target.Path) {
+		e.add("attack-like", Computed, "request", "the request has text that firewalls take for an attack")
+	}
+	secret, server := false, ""
+	for name, value := range bodyMembers(e.request) {
+		lower := strings.ToLower(strings.ReplaceAll(name, "_", ""))
+		secret = secret || strings.HasSuffix(lower, "apikey") || strings.HasSuffix(lower, "token") || strings.HasSuffix(lower, "password") || strings.HasSuffix(lower, "secret")
+		if u, err := url.Parse(value); err == nil && strings.HasPrefix(u.Scheme, "http") && u.Host != "" && !strings.EqualFold(u.Host, e.target.Host) && !strings.Contains(lower, "redirect") && !strings.Contains(lower, "callback") {
+			server = u.Host
+		}
+	}
+	if secret && server != "" {
+		e.add("body-names-server", Computed, "body", "the body names another server, %s, and a secret for it", e.quote(server))
+	}
+	if relayPath.MatchString(e.target.Path) {
+		e.add("relay-address", Computed, "address", "the address is that of models: a gateway has this address too, and asks the vendor with a key of its own")
+	}
+	for i := range e.credentials {
+		if c := &e.credentials[i]; c.kind == secretInField && strings.Contains(c.place, "_") {
+			e.add("underscore-in-name", Computed, c.place, "the name of the field %s has an underscore: nginx and Apache leave such fields out", e.quote(c.place))
+		}
+	}
+	if e.target.Scheme == "http" && !localHost(e.target.Hostname()) {
+		for _, c := range setCookies(r.Header) {
+			if c.Secure && c.Value != "" && c.MaxAge >= 0 {
+				e.add("secure-over-http", Computed, "Set-Cookie", "the cookie %s is Secure and the address is plain http: the browser does not keep it", e.quote(c.Name))
+			}
+		}
+		for _, w := range e.words {
+			if w.by == byLog && e.target.Hostname() != "" && strings.Contains(strings.ToLower(w.text), "https://"+strings.ToLower(e.target.Hostname())) {
+				e.add("https-configured", Computed, w.at, "the server is known as https, and the address is plain http: %s", e.quote(w.text))
+			}
+		}
+	}
+}
+
+// contrastFacts compares the refused exchange with those that were accepted, before it or after it. A person who pastes
+// both shows what makes the difference.
+func (e *evidence) contrastFacts() {
+	if e.c.Subject < 0 {
+		return
+	}
+	have := credentialsOf(e.request)
+	for i := range e.c.Exchanges {
+		x := &e.c.Exchanges[i]
+		if i == e.c.Subject || x.Request == nil || x.Response == nil || x.Response.Status < 200 || x.Response.Status > 299 || x.Probe != "" {
+			continue
+		}
+		other := parseTarget(x.Request)
+		if !slices.Equal(credentialsOf(x.Request), have) {
+			continue
+		}
+		samePath := other.Path == e.target.Path
+		sameMethod := strings.EqualFold(x.Request.Method, e.request.Method)
+		switch {
+		case sameHost(other, e.target) && samePath && sameMethod && other.Scheme == "https" && e.target.Scheme == "http":
+			e.add("accepted-by-https", Computed, "history", "the same request is accepted by https")
+		case sameHost(other, e.target) && samePath && sameMethod && x.Request.URL == e.request.URL && otherAgentAlone(x.Request, e.request):
+			e.add("other-agent-accepted", Computed, "history", "the same request was accepted with the User-Agent %s", e.quote(x.Request.Header.Get("User-Agent")))
+		case len(have) > 0 && other.Host != "" && e.target.Host != "" && !sameHost(other, e.target) && endsAlike(other.Path, e.target.Path) && sameMethod:
+			e.add("works-behind", Computed, "history", "the same credentials are accepted by %s", e.quote(other.Host))
+		case sameHost(other, e.target) && e.seen["unsafe-method"] && (strings.EqualFold(x.Request.Method, "GET") || strings.EqualFold(x.Request.Method, "HEAD")) && len(have) > 0:
+			e.add("reading-accepted", Computed, "history", "the same credentials are accepted for %s, the refused request has %s", e.quote(x.Request.Method), e.quote(e.request.Method))
+		}
+		if i > e.c.Subject && sameHost(other, e.target) && len(have) > 0 && !samePath {
+			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(other.Path))
+		}
+	}
+}
+
+// endsAlike reports whether two paths are the same but for a part at the beginning of one, such as a stage.
+func endsAlike(a, b string) bool {
+	return a == b || len(a) > 1 && len(b) > 1 && (strings.HasSuffix(a, b) || strings.HasSuffix(b, a))
+}
+
+// credentialsOf returns the fields of a request that hold credentials, in order.
+func credentialsOf(r *Request) (list []string) {
+	for _, f := range r.Header {
+		name := strings.ToLower(f.Name)
+		if name == "authorization" || name == "cookie" || SecretField(f.Name) || keyFields.MatchString(f.Name) {
+			list = append(list, name+": "+f.Value)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Lines of a configuration, a store or a log beside the exchange.
+var (
+	hashLine     = regexp.MustCompile(`(?i)^\s*(?:-\s+)?["']?[\w.@-]{1,60}:(?:\$(?:apr1|2[abxy]|1|5|6|argon2\w*|scrypt|pbkdf2[\w-]*)\$\S+|\{(?:SHA|SSHA|PLAIN|CRYPT|MD5)\}\S+|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})["']?\s*$`)
+	hashSet      = regexp.MustCompile(`(?i)(?:password|passwd|auth|users?|hash)["']?\s*[=:]\s*["']?[\w.@-]{0,60}:?(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|\{(?:SHA|SSHA|MD5)\}\S+)["']?\s*$`)
+	environment  = regexp.MustCompile(`^\s*(?:export )?[A-Z][A-Z0-9_]{2,}=`)
+	quotedValue  = regexp.MustCompile(`^\s*(?:- )?[A-Z][A-Z0-9_]*(?:PASSWORD|PASS|SECRET|TOKEN|KEY|PW)[A-Z0-9_]*=(?:"[^"]*"|'[^']*')\s*$`)
+	emptySetting = regexp.MustCompile(`(?i)^\s*(?:- )?["']?[\w.-]*(?:secret|jwt_?key|signing_?key|auth_?key|client_?secret|public_?key|issuer(?:_?ur[il])?|jwks_?ur[il]|audience)["']?\s*[=:]\s*(?:""|''|null|undefined|None|)\s*[,;]?\s*$`)
+	banLine      = regexp.MustCompile(`(?i)\bban(?:ned)?\b.{0,80}\b\d{1,3}(?:\.\d{1,3}){3}|\b\d{1,3}(?:\.\d{1,3}){3}\b.{0,120}\bban(?:ned)?\b|\b(?:matched none of the|not in the|is not in) (?:trusted|allowed|allow|white)[ -]?(?:ips|list)|access forbidden by rule`)
+	anonymousOff = regexp.MustCompile(`(?i)--anonymous-auth=false|\bdefault[_ -]?(?:policy|action)["']?\s*[:=]\s*["']?(?:deny|denied|block)|\.denyAll\(\)|\banyRequest\(\)\.denyAll|\bdefaultAction:\s*deny`)
+	hidesField   = regexp.MustCompile(`(?i)\b(?:proxy|fastcgi|uwsgi|grpc)_hide_header\s+"?WWW-Authenticate|\bheader_down\s+-WWW-Authenticate|\bHeader\s+(?:always\s+)?unset\s+"?WWW-Authenticate|\bdel-header\s+WWW-Authenticate|\bunset\s+(?:be)?resp\.http\.WWW-Authenticate|\berror_page\s+401\b|\bproxy_intercept_errors\s+on`)
+)
+
+// orders are calls and settings that have to stand in this order, as a server runs them in turn.
+var orders = [][2]string{
+	{"UseAuthentication", "UseAuthorization"},
+	{"UseRouting", "UseAuthorization"},
+	{"UseAuthentication", "MapControllers"},
+	{"SessionMiddleware", "AuthenticationMiddleware"},
+	{"passport.initialize", "passport.authenticate"},
+	{"session(", "passport.session"},
+	{"permitAll", "anyRequest("},
+	{"use(cors(", "use(auth"},
+	{"express.json(", "use('/login"},
+}
+
+// besideFacts adds facts about lines beside an exchange whose answer gives no reason.
+func (e *evidence) besideFacts() {
+	lines := strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines)
+	lines = append(lines, e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
+	for _, line := range lines {
+		line = strings.TrimRight(line, "\r ")
+		if len(line) > 2000 {
+			continue
+		}
+		for _, f := range []struct {
+			form     *regexp.Regexp
+			id, text string
+		}{
+			{hashLine, "hash-shown", "the stored secret is shown"},
+			{hashSet, "hash-shown", "the stored secret is shown"},
+			{quotedValue, "quotes-in-environment", "quotation marks stand in a variable: some programs take them for a part of the value"},
+			{emptySetting, "setting-empty", "a setting of the check is empty"},
+			{banLine, "ban-told", "a line tells of a ban or of a list of addresses"},
+			{anonymousOff, "default-denies", "the configuration refuses all that it does not name"},
+			{hidesField, "challenge-hidden", "the configuration removes or replaces the challenge"},
+		} {
+			if !e.seen[f.id] && f.form.MatchString(line) {
+				e.add(f.id, Computed, "line", "%s: %s", f.text, e.quote(strings.TrimSpace(line)))
+			}
+		}
+		if environment.MatchString(line) && cutHash.MatchString(line) && !strings.Contains(line, "$$") {
+			e.add("configuration-expands", Computed, "line", "single dollar signs stand where they are expanded: write each of them twice")
+		}
+	}
+	all := strings.Join(lines, "\n")
+	for _, o := range orders {
+		if first, second := strings.Index(all, o[0]), strings.Index(all, o[1]); second >= 0 && first > second {
+			e.add("order-wrong", Computed, "line", "%s stands before %s: the order is the other way round", o[1], o[0])
+		}
+	}
+}
