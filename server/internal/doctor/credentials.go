@@ -140,6 +140,9 @@ var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access
 	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|license-?key|pat|` +
 	`key|authentication|authorization|appcheck|jwt-assertion|oidc-data|.*token|honeycomb-team|verify|apca-api-.*|kc-api-(?:key|sign))$`)
 
+// secretMark matches a value that is a mark in place of a secret. A field of any name may hold one.
+var secretMark = regexp.MustCompile(`(?i)^<[^<>]{0,60}\b(?:api[_ -]?)?(?:key|token|secret|password|jwt|credentials?)\b[^<>]{0,60}>$`)
+
 // queryNames are names of parameters with a secret, beside queryKeys.
 var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|client|user)_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
 
@@ -179,7 +182,7 @@ func (e *evidence) readCredentials() {
 			c.kind = secretInCookie
 		case name == "dpop" || name == "mcp-session-id" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf"):
 			continue
-		case SecretField(f.Name) || keyFields.MatchString(f.Name) || name == "x-amz-security-token":
+		case SecretField(f.Name) || keyFields.MatchString(f.Name) || name == "x-amz-security-token" || secretMark.MatchString(strings.TrimSpace(f.Value)):
 			c.kind = secretInField
 			if scheme, rest, ok := strings.Cut(f.Value, " "); ok && slices.Contains(schemes, strings.ToLower(scheme)) {
 				c.scheme, c.value = strings.ToLower(scheme), rest
@@ -426,6 +429,15 @@ func (e *evidence) requestFacts() {
 	if method != "" && method != "GET" && method != "HEAD" && method != "OPTIONS" && method != "PROPFIND" {
 		e.add("unsafe-method", Computed, "method", "the method %s may change something (RFC 9110 s9.2.1)", e.quote(method))
 	}
+	if e.seen["cookie-sent"] && e.seen["unsafe-method"] && !e.proofOfPage() {
+		e.add("page-unproven", Computed, "request", "the request changes something by a cookie, and has no field against forged requests")
+	}
+	if agent := r.Header.Get("User-Agent"); libraryAgent.MatchString(agent) {
+		e.add("agent-of-library", Computed, "User-Agent", "the User-Agent is that of a library or of no browser: %s", e.quote(agent))
+	}
+	if selfPath.MatchString(e.target.Path) {
+		e.add("self-address", Computed, "address", "the address is that of the user who asks")
+	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		e.add("origin-sent", Computed, "Origin", "a page of %s asks", e.quote(origin))
 		if u, err := url.Parse(origin); err == nil && u.Host != "" && e.target.Host != "" && (!strings.EqualFold(u.Host, e.target.Host) || e.target.Scheme != "" && u.Scheme != e.target.Scheme) {
@@ -438,6 +450,34 @@ func (e *evidence) requestFacts() {
 	if e.target.Scheme == "http" && !localHost(e.target.Hostname()) {
 		e.add("plain-http", Computed, "address", "the address is plain http")
 	}
+}
+
+// libraryAgent matches what libraries and tools send as User-Agent if the program sets none.
+var libraryAgent = regexp.MustCompile(`(?i)^(?:python-requests|python-urllib|python-httpx|aiohttp|curl|wget|go-http-client|java|okhttp|apache-httpclient|axios|node-fetch|node|undici|libwww-perl|` +
+	`ruby|guzzlehttp|postmanruntime|scrapy|faraday|restsharp|dart|<script>|<default>|-)(?:[/ ]|$)`)
+
+// selfPath matches addresses that mean the user who asks.
+var selfPath = regexp.MustCompile(`(?i)/(?:me|@me|myself|whoami|self|currentuser|current-user|userinfo)(?:[/.]|$)`)
+
+// forgeryField matches names of fields and parameters that prove that a page of the server made the request.
+var forgeryField = regexp.MustCompile(`(?i)csrf|xsrf|crumb|authenticity|requestverification|requesttoken|x-requested-with|nonce`)
+
+// proofOfPage reports whether the request has something against forged requests.
+func (e *evidence) proofOfPage() bool {
+	if e.seen["authorization-sent"] || e.seen["key-sent"] {
+		return true
+	}
+	for _, f := range e.request.Header {
+		if forgeryField.MatchString(f.Name) {
+			return true
+		}
+	}
+	for name := range bodyMembers(e.request) {
+		if forgeryField.MatchString(name) {
+			return true
+		}
+	}
+	return forgeryField.MatchString(e.target.RawQuery)
 }
 
 // unsent adds the facts about credentials that are not in the request.

@@ -66,6 +66,7 @@ func gather(c *Case, now time.Time) *evidence {
 	e.requestFacts()
 	e.credentialFacts()
 	e.responseFacts()
+	e.habitFacts()
 	e.challengeFacts()
 	e.tokenFacts()
 	e.settingFacts()

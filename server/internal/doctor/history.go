@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -97,12 +98,13 @@ func (e *evidence) responseFacts() {
 	if strings.Contains(r.Header.Get("Location"), "/cdn-cgi/access/") || slices.Contains(e.offered(), "cloudflare-access") {
 		e.add("edge-asks", Computed, "response", "the service in front of the server asks for a sign-in of its own")
 	}
-	if strings.Contains(e.target.Path, "/.well-known/") {
+	if strings.Contains(e.target.Path, "/.well-known/") && !davPath.MatchString(e.target.Path) {
 		e.add("metadata-address", Computed, "address", "the address is one of metadata (RFC 8615)")
 	}
 	if v := r.Header.Get("Retry-After"); v != "" {
 		e.add("retry-after", Computed, "Retry-After", "the server says: ask again after %s", e.quote(v))
 	}
+	e.heldScopes()
 	for _, f := range r.Header {
 		if l := strings.ToLower(f.Name); strings.Contains(l, "ratelimit-remaining") || strings.Contains(l, "rate-limit-remaining") || strings.Contains(l, "ratelimit-requests-remaining") {
 			if rest, _, _ := strings.Cut(f.Value, ";"); strings.TrimSpace(rest) == "0" { // a window may follow: 0;w=21600
@@ -131,13 +133,39 @@ func (e *evidence) responseFacts() {
 	if own := strings.TrimSpace(body); r.Status == 401 && (own == "" || own == "401 unauthorized" || own == "unauthorized") && e.frontRealm() {
 		e.add("front-page", Computed, "response", "the response is the front end's own, not the application's")
 	}
+	if e.seen["body-html"] && e.seen["front-nginx"] && strings.Contains(body, "<title>401 authorization required") {
+		e.add("front-page", Computed, "body", "the page is nginx's own")
+	}
 	if e.seen["body-html"] && strings.Contains(body, "this server could not verify that you") {
 		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
 	}
 }
 
+// davPath matches the addresses at which clients of calendars and address books begin (RFC 6764 s5).
+var davPath = regexp.MustCompile(`(?i)/\.well-known/(?:cal|card)dav\b`)
+
 // signInElsewhere matches addresses of sign-ins by their host, or by a parameter that brings the browser back.
 var signInElsewhere = regexp.MustCompile(`(?i)^https?://(?:auth|login|sso|idp|id|accounts|signin|keycloak|authelia|authentik)[.-]|cloudflareaccess\.com/|/my\.policy|[?&](?:rd|redirect_uri|returnurl|return_to|SAMLRequest|goto|continue)=`)
+
+// heldScopes compares the scopes of the token with those that the address takes, as GitHub and Bitbucket tell them.
+func (e *evidence) heldScopes() {
+	r := e.response
+	if !r.Header.Has("X-Accepted-OAuth-Scopes") || !r.Header.Has("X-OAuth-Scopes") || r.Status < 400 {
+		return
+	}
+	list := func(name string) []string {
+		return strings.FieldsFunc(strings.ToLower(r.Header.Get(name)), func(c rune) bool { return c == ',' || c == ' ' })
+	}
+	held, wanted := list("X-OAuth-Scopes"), list("X-Accepted-OAuth-Scopes")
+	switch {
+	case len(wanted) == 0:
+	case slices.ContainsFunc(wanted, func(s string) bool { return slices.Contains(held, s) }):
+		e.add("scope-held", Computed, "X-OAuth-Scopes", "the token has a scope that the address takes: %s", e.quote(r.Header.Get("X-OAuth-Scopes")))
+	default:
+		e.add("scope-not-held", Computed, "X-OAuth-Scopes", "the address takes %s, the token has %s", e.quote(r.Header.Get("X-Accepted-OAuth-Scopes")),
+			cmp.Or(e.quote(r.Header.Get("X-OAuth-Scopes")), "none"))
+	}
+}
 
 // frontRealm reports whether the challenge is one that a front end sends by itself: its default realm, or no sign of a server
 // behind it.

@@ -208,6 +208,9 @@ var ordinaryFields = regexp.MustCompile(`(?i)^(date|server|via|content-.*|set-co
 	`accept.*|allow|www-authenticate|proxy-authenticate|x-powered-by|x-runtime|x-served-by|x-timer|dpop-nonce|x-amz-cf-.*|x-github-media-type|x-oauth-.*|` +
 	`x-accepted-oauth-scopes|x-ratelimit.*|ratelimit.*|x-robots-tag|origin-agent-cluster|cross-origin-.*|server-timing|x-envoy-upstream-service-time)$`)
 
+// errorCategory matches the class of an error that Microsoft names beside its reason. The class stands for many reasons.
+var errorCategory = regexp.MustCompile(`;?\s*(?:error_)?category="[^"]*"`)
+
 // Forms of codes inside of text.
 var (
 	numberedCode = regexp.MustCompile(`\b[A-Z][A-Z0-9_]{0,14}-?[0-9]{2,8}[A-Z]?\b`)
@@ -229,8 +232,9 @@ func (e *evidence) readWords() {
 	for _, f := range r.Header {
 		e.code(f.Name, f.Value, f.Name, true)
 		if !ordinaryFields.MatchString(f.Name) && len(f.Value) < 1000 {
-			e.say(f.Name, f.Value, byServer)
-			e.embedded(f.Value, f.Name)
+			value := errorCategory.ReplaceAllString(f.Value, "")
+			e.say(f.Name, value, byServer)
+			e.embedded(value, f.Name)
 		}
 	}
 	for _, c := range e.challenges {

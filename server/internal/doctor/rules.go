@@ -648,7 +648,7 @@ var rules = []rule{
 	{"rate-limited", "limit-spent said:rate-limited", decides, "limit"},
 	{"rate-limited", "limit-spent refused", strong + weak + base, "limit"},
 	{"rate-limited", "retry-after refused !status-5xx", strong, "retry"},
-	{"rate-limited", "limit-left", contradicts, "limit"},
+	{"rate-limited", "limit-left !retry-after", contradicts, "limit"}, // a second limit may count otherwise
 	{"rate-limited", "many-refusals status-403", weak, "history"},
 	{"metadata-missing", "metadata-unreachable resource-metadata", decides, "document"}, // the challenge names it
 	{"metadata-missing", "metadata-unreachable mcp", leads, "document"},
@@ -1091,6 +1091,35 @@ var rules = []rule{
 	{"wrong-secret", "token-address basic-sent grant-client_credentials", contradicts, "client"},
 	{"wrong-secret", "token-address basic-sent grant-authorization_code", contradicts, "client"},
 	{"wrong-secret", "token-address basic-sent grant-refresh_token", contradicts, "client"},
+
+	// What the form of the request tells where the answer is silent.
+	{"insufficient-scope", "scope-not-held refused", decides, "scope"},
+	{"not-permitted", "scope-not-held", -weak, "scope"},
+	{"insufficient-scope", "scope-held !said:insufficient-scope", -weak, "scope"},
+	{"insufficient-scope", "rights-few unsafe-method !said-special", strong + weak, "mark"},
+	{"wrong-secret", "rights-few unsafe-method !said:wrong-secret", -weak, "mark"},
+	{"insufficient-scope", "rights-lacking !said-special", strong + weak, "mark"},
+	{"wrong-credential-kind", "token-of-program self-address !said-special", strong + weak, "mark"},
+	{"wrong-secret", "secret-good !said:wrong-secret", contradicts, "good"},
+	{"expired", "secret-good !said:expired", contradicts, "good"},
+	{"revoked", "secret-good !said:revoked", contradicts, "good"},
+	{"cross-site-refused", "page-unproven status-403 silent", strong + base, "cookie"},
+	{"edge-refused", "agent-of-library none-sent status-403 silent", strong, "agent"},
+	{"edge-refused", "agent-of-library status-403 silent !none-sent", weak, "agent"},
+	{"app-password-needed", "password-sent quirk-wants-app-password hosted-service code:wrong-secret", leads, "vendor"},
+
+	// How the server takes credentials by its documentation (habits.txt), against what was sent.
+	{"wrong-scheme", "form-not-taken !said-special", strong + weak + base, "habit"},
+	{"wrong-scheme", "form-not-taken said-special", weak, "habit"},
+	{"wrong-credential-kind", "form-not-taken", weak, "habit"},
+	{"required-field-missing", "form-not-taken authorization-absent", base, "habit"},
+	{"header-stripped", "form-not-taken", contradicts, "habit"},
+	{"wrong-secret", "form-not-taken !said:wrong-secret", -weak, "habit"},
+	{"not-permitted", "form-not-taken !said:not-permitted", -weak, "habit"},
+	{"method-retired", "form-retired", strong + weak + base, "habit"},
+	{"wrong-secret", "form-retired !said:wrong-secret", -weak, "habit"},
+	{"wrong-credential-kind", "user-not-of-token", strong + weak + base, "habit"},
+	{"wrong-secret", "user-not-of-token bare-challenge", -weak, "habit"},
 
 	// A server that names another reason read the password.
 	{"app-password-needed", "said-special !said:app-password-needed !said:second-factor-owed !said:wrong-secret", contradicts, "special"},

@@ -1,0 +1,211 @@
+package doctor
+
+import (
+	_ "embed"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+//go:embed habits.txt
+var habitFile string
+
+// habit is the way in which one API takes credentials, by its documentation.
+type habit struct {
+	name    string
+	places  []string // where it holds: hosts, ports with a path, parts of a path, "@" and the name of a product
+	takes   []string // forms of credentials; see formTaken
+	retired []string // forms that it took once
+}
+
+// habits returns the content of habits.txt. A mistake in the embedded file is a mistake of the program: it panics.
+var habits = sync.OnceValue(func() []habit {
+	list, err := readHabits(habitFile)
+	if err != nil {
+		panic(err)
+	}
+	return list
+})
+
+// formShape matches a form of credentials: a scheme, bare, cookie or body; a field with a colon behind it; a parameter with a
+// question mark before it. Behind an equals sign stands how the secret begins, or the user name of Basic.
+var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?|[A-Za-z][A-Za-z0-9-]+:|\?[A-Za-z_-]+)$`)
+
+// readHabits parses habits.txt: lines "name | places | forms | retired forms", the last two may be empty.
+func readHabits(file string) (list []habit, err error) {
+	for i, line := range strings.Split(file, "\n") {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		parts := strings.Split(line, "|")
+		if len(parts) < 3 || len(parts) > 4 {
+			return nil, fmt.Errorf("doctor: habits.txt line %d: 3 or 4 parts belong there", i+1)
+		}
+		h := habit{name: strings.TrimSpace(parts[0]), places: strings.Fields(parts[1]), takes: strings.Fields(parts[2])}
+		if name, ok := strings.CutPrefix(strings.TrimSpace(parts[1]), "@"); ok {
+			h.places = []string{"@" + name}
+			if !slices.ContainsFunc(known().products, func(p *product) bool { return p.Name == name }) {
+				return nil, fmt.Errorf("doctor: habits.txt line %d: no product is called %q", i+1, name)
+			}
+		}
+		if len(parts) == 4 {
+			h.retired = strings.Fields(parts[3])
+		}
+		for _, form := range slices.Concat(h.takes, h.retired) {
+			if !formShape.MatchString(form) {
+				return nil, fmt.Errorf("doctor: habits.txt line %d: %q is no form of credentials", i+1, form)
+			}
+		}
+		list = append(list, h)
+	}
+	return list, nil
+}
+
+// holds reports whether the habit is one of the server of this case.
+func (h habit) holds(e *evidence) bool {
+	return slices.ContainsFunc(h.places, func(place string) bool {
+		if name, ok := strings.CutPrefix(place, "@"); ok {
+			return slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == name })
+		}
+		host, path, _ := strings.Cut(place, "/")
+		if path != "" && !strings.Contains(strings.ToLower(e.target.Path), "/"+path) {
+			return false
+		}
+		if port, ok := strings.CutPrefix(host, ":"); ok {
+			return e.target.Port() == port
+		}
+		return host == "" || hostIs(e.target.Host, host)
+	})
+}
+
+// formTaken reports whether a credential of the request has a form. For Basic, the value of the form is the user name that a token
+// is sent with: "*/token" matches an ending, "-" a token in the place of the user name.
+func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
+	if parameter, ok := strings.CutPrefix(form, "?"); ok {
+		return strings.EqualFold(c.place, "parameter "+parameter)
+	}
+	if field, ok := strings.CutSuffix(form, ":"); ok {
+		return c.kind == secretInField && strings.EqualFold(c.place, field)
+	}
+	name, begin, _ := strings.Cut(form, "=")
+	switch name {
+	case "cookie":
+		return c.kind == secretInCookie
+	case "body":
+		return c.kind == secretInBody
+	case "path":
+		return c.place == "path"
+	case "bare":
+		return c.kind == secretInAuthorization && c.scheme == ""
+	case "basic":
+		return c.kind == secretInAuthorization && c.scheme == "basic" && (begin == "" || !e.seen["secret-is-token"] || c.user == "" || userFits(c, begin))
+	}
+	if c.kind != secretInAuthorization || c.scheme != name {
+		return false
+	}
+	return begin == "" || strings.HasPrefix(c.value, begin) || strings.HasPrefix(c.value, "<") && e.seen["secret-is-key"] == retired // a mask shows no begin
+}
+
+// userFits compares the user name of Basic with the one that a token is sent with.
+func userFits(c *credential, want string) bool {
+	switch {
+	case want == "-":
+		return c.pass == "" || shapeOf(c.user) != nil || tokenWords.MatchString(c.user)
+	case strings.HasPrefix(want, "*"):
+		return strings.HasSuffix(strings.ToLower(c.user), want[1:])
+	}
+	return strings.EqualFold(c.user, want)
+}
+
+// tokenWords matches words that stand in place of a token or key.
+var tokenWords = regexp.MustCompile(`(?i)\b(?:token|key|secret)\b`)
+
+// habitFacts compares the form of the credentials with the forms that the server takes by its documentation.
+func (e *evidence) habitFacts() {
+	var sent []*credential
+	for i := range e.credentials {
+		if c := &e.credentials[i]; c.kind != secretAlone && c.kind != secretInProxyAuthorization && strings.TrimSpace(c.value) != "" {
+			sent = append(sent, c)
+		}
+	}
+	if len(sent) == 0 || e.response.Status == 407 {
+		return
+	}
+	for _, h := range habits() {
+		if !h.holds(e) {
+			continue
+		}
+		fits := func(forms []string, retired bool) (place string) {
+			for _, c := range sent {
+				if slices.ContainsFunc(forms, func(form string) bool { return e.formTaken(c, form, retired) }) {
+					return c.place
+				}
+			}
+			return ""
+		}
+		if at := fits(h.retired, true); at != "" {
+			e.add("form-retired", Computed, at, "%s took credentials in this form once, and takes %s now", h.name, showForms(h.takes))
+			return
+		}
+		if len(h.takes) == 0 || fits(h.takes, false) != "" {
+			return
+		}
+		c := sent[0]
+		if c.kind == secretInCookie || c.kind == secretInBody || c.kind == secretInAuthorization && c.scheme == "" {
+			return // a page, a sign-in, or a field without a scheme: other facts speak of it
+		}
+		basic := slices.IndexFunc(h.takes, func(form string) bool { return strings.HasPrefix(form, "basic=") })
+		if c.scheme == "basic" && basic >= 0 {
+			e.add("user-not-of-token", Computed, c.place, "%s takes a token %s, and the user name is %s", h.name, showUser(h.takes[basic]), e.quote(c.user))
+			return
+		}
+		e.add("form-not-taken", Computed, c.place, "%s takes credentials as %s; the request has them in %s", h.name, showForms(h.takes), e.showPlace(c))
+		return
+	}
+}
+
+// showUser returns the words for the user name of a token.
+func showUser(form string) string {
+	switch user := strings.TrimPrefix(form, "basic="); {
+	case user == "-":
+		return "in the place of the user name, with an empty password"
+	case strings.HasPrefix(user, "*"):
+		return "with a user name that ends with " + user[1:]
+	default:
+		return "with the user name " + user
+	}
+}
+
+// showForms returns the forms in words.
+func showForms(forms []string) string {
+	var words []string
+	for _, form := range forms {
+		name, _, _ := strings.Cut(form, "=")
+		switch {
+		case strings.HasPrefix(name, "?"):
+			name = "the parameter " + name[1:]
+		case strings.HasSuffix(name, ":"):
+			name = "the field " + strings.TrimSuffix(name, ":")
+		case name == "bare":
+			name = "Authorization without a scheme"
+		case name == "cookie", name == "body", name == "path":
+			name = "a secret in the " + name
+		default:
+			name = strings.ToUpper(name[:1]) + name[1:]
+		}
+		if !slices.Contains(words, name) {
+			words = append(words, name)
+		}
+	}
+	return strings.Join(words, " or ")
+}
+
+// showPlace returns the place of a credential in words.
+func (e *evidence) showPlace(c *credential) string {
+	if c.scheme != "" {
+		return "the scheme " + e.quote(c.scheme)
+	}
+	return e.quote(c.place)
+}
