@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -42,7 +43,46 @@ func (e *evidence) discoveryFacts() {
 			e.add("form-token-given", Computed, f.Name, "the refusal gives a token against forged requests in %s, and the request has none", e.quote(f.Name))
 		}
 	}
+	for _, x := range e.c.Earlier() {
+		if x.Request != nil && x.Response != nil && strings.EqualFold(x.Request.Method, "OPTIONS") && x.Response.Status < 300 && sameHost(parseTarget(x.Request), e.target) && x.Response.Header.Has("Access-Control-Allow-Origin") {
+			e.add("preflight-passed", Computed, "history", "the preflight before it was accepted")
+		}
+	}
 	e.namedResource()
+	e.configuredIdentity()
+}
+
+// Lines of a server's configuration that name the issuer or the audience that it takes.
+var (
+	issuerLine   = regexp.MustCompile(`(?i)(?:^|[\s._-])(?:expected[ _-])?issuer(?:[_-]?ur[il])?["']?\s*[:=]\s*["']?([A-Za-z][^\s"',;]{3,200})`)
+	audienceLine = regexp.MustCompile(`(?i)(?:^|[\s._-])(?:expected[ _-])?(?:audience|resource_server_url)s?["']?\s*[:=]\s*["'\[]*([A-Za-z][^\s"',;\]]{3,200})`)
+)
+
+// configuredIdentity compares iss and aud of the token with lines of the server's configuration that stand beside the exchange.
+func (e *evidence) configuredIdentity() {
+	c := e.sent(secretInAuthorization)
+	if c == nil || c.token == nil {
+		return
+	}
+	iss, aud := text(c.token.claims, "iss"), texts(c.token.claims, "aud")
+	for i, line := range e.besideLines() {
+		at := fmt.Sprintf("line %d beside the exchange", i+1)
+		if m := issuerLine.FindStringSubmatch(line); m != nil && iss != "" && !slices.Contains(strings.FieldsFunc(m[1], func(r rune) bool { return r == ',' }), iss) {
+			e.add("iss-other-than-configured", Computed, at, "iss is %s, the configuration names %s", e.quote(iss), e.quote(m[1]))
+		}
+		if m := audienceLine.FindStringSubmatch(line); m != nil && len(aud) > 0 && !slices.Contains(aud, m[1]) {
+			e.add("aud-other-than-configured", Computed, at, "aud is %s, the configuration names %s", e.quote(strings.Join(aud, " ")), e.quote(m[1]))
+		}
+	}
+}
+
+// besideLines returns the lines of a body that is no JSON and no page, and the lines below the exchange.
+func (e *evidence) besideLines() []string {
+	var lines []string
+	if body := e.response.Body[:min(len(e.response.Body), 4<<10)]; len(body) > 0 && !e.seen["body-json"] && !e.seen["body-html"] {
+		lines = strings.SplitN(string(body), "\n", maxLogLines)
+	}
+	return append(lines, e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
 }
 
 // authorizationServer reports whether other exchanges or the address show an authorization server with open registration.

@@ -57,6 +57,9 @@ func (e *evidence) keptFacts() {
 			e.add("configuration-elsewhere", Computed, "configuration", "the credentials are kept for the server %s, the repository is %s", e.quote(servers[0][1]), e.quote(repositories[0][1]))
 		}
 	}
+	if c := e.sent(secretInAuthorization); c != nil && c.value == "XXXXX-XXXXX-XXXXX-XXXXX" {
+		e.add("tool-placeholder", Computed, c.place, "the secret is the one that actions/setup-node writes if NODE_AUTH_TOKEN is not set")
+	}
 	if len(hosts) == 0 || e.target.Host == "" {
 		return
 	}

@@ -97,6 +97,13 @@ var describable = []string{
 // markedAudience matches the audience in words that stand in place of a token.
 var markedAudience = regexp.MustCompile(`(?i)\baud(?:ience)?(?: is|:|=)? ?["']?(https?://[^\s"'<>,]+)`)
 
+// Marks that name a host or a right.
+var (
+	markedHost = regexp.MustCompile(`(?i)\b(?:of|for|from) ((?:[a-z0-9-]+\.)+[a-z]{2,10})(?:$|[\s/>:,])`)
+	fileName   = regexp.MustCompile(`(?i)\.(?:json|toml|xml|ya?ml|env|conf|config|txt|properties|pem|key|ini)$`)
+	readOnly   = regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`)
+)
+
 // markFacts adds the words in place of a secret. It is said: it never decides.
 func (e *evidence) markFacts(c *credential) {
 	if c.mark == "" {
@@ -123,6 +130,12 @@ func (e *evidence) markFacts(c *credential) {
 		if u, err := url.Parse(m[1]); err == nil && u.Host != "" && !strings.EqualFold(u.Hostname(), e.target.Hostname()) {
 			e.add("aud-elsewhere", Said, c.place, "the input says: the token is for %s", e.quote(m[1]))
 		}
+	}
+	if m := markedHost.FindStringSubmatch(c.mark); m != nil && e.target.Host != "" && !strings.EqualFold(m[1], e.target.Hostname()) && !fileName.MatchString(m[1]) {
+		e.add("mark-of-other-host", Said, c.place, "the input says: the secret is of %s; the address is of %s", e.quote(m[1]), e.quote(e.target.Host))
+	}
+	if readOnly.MatchString(c.mark) {
+		e.add("token-for-reading", Said, c.place, "the input says: the token is for reading")
 	}
 	if c.scheme == "bearer" && e.seen["bound-to-key"] {
 		e.add("bound-as-bearer", Said, c.place, "a token that is bound to a key came as Bearer (RFC 9449 s7.1)")

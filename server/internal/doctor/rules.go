@@ -1062,7 +1062,31 @@ var rules = []rule{
 	{"wrong-credential-kind", "secret-not-here refused", leads, "kind"},
 	{"wrong-secret", "secret-not-here", contradicts, "kind"},
 
+	{"wrong-status", "mcp to-sign-in", strong + weak + base, "status"},
+	{"metadata-missing", "mcp to-sign-in none-sent", strong, "mcp"},
+	{"no-credentials", "mcp to-sign-in", contradicts, "mcp"},
+	{"wrong-status", "authorization-sent to-sign-in !to-sign-in-elsewhere", strong, "status"},
+	{"metadata-missing", "server-metadata-unreachable resource-metadata", leads, "document"},
+	{"no-credentials", "server-metadata-unreachable resource-metadata", contradicts, "document"},
+	{"preflight-refused", "preflight-passed refusal-unreadable none-sent mcp", leads, "cors"},
+	{"no-credentials", "preflight-passed refusal-unreadable mcp", contradicts, "cors"},
+
+	// What a token is for, and what it was good for before.
+	{"expired", "worked-elsewhere error-invalid_token !exp-ahead", strong + weak, "history"},
+	{"upstream-refused", "worked-elsewhere error-invalid_token", contradicts, "history"},
+	{"not-permitted", "worked-elsewhere error-invalid_token", contradicts, "history"},
+	{"insufficient-scope", "worked-elsewhere error-invalid_token", contradicts, "history"},
+	{"wrong-place", "mark-of-other-host refused", strong + weak, "mark"},
+	{"insufficient-scope", "token-for-reading unsafe-method", strong + weak, "mark"},
+	{"wrong-issuer", "iss-other-than-configured refused", leads, "iss"},
+	{"wrong-audience", "aud-other-than-configured refused", leads, "aud"},
+	{"ambiguous-credentials", "signed-address basic-sent said-nothing", strong + weak, "two"},
+	{"placeholder", "tool-placeholder refused", leads, "empty"},
+
 	// Registries and their tools.
+	{"wrong-scheme", "cookie-sent authorization-absent token-realm", strong, "scheme"},
+	{"credentials-not-chosen", "client-looked none-sent", leads, "note"},
+	{"no-credentials", "client-looked", contradicts, "note"},
 	{"credentials-not-chosen", "none-sent configuration-elsewhere", leads, "configuration"},
 	{"credentials-not-chosen", "none-sent configuration-here", leads, "configuration"},
 	{"credentials-not-chosen", "sent-elsewhere", strong + weak, "history"},

@@ -36,7 +36,9 @@ var (
 	toldNotPicked = regexp.MustCompile(`(?i)\b(?:does not|doesn't|did not|didn't|never) (?:read|use|pick up|look up|find|send|take|honou?r|see|consult) (?:\w+ ){0,4}(?:credentials?\b|token|\.?netrc|profile|keyring|config\.json|credential helper)|` +
 		`\b(?:has|have|with|there is) no AWS_PROFILE|` +
 		`^\s*#.*(?:\bsends nothing|\b(?:overrides?|overrode|shadows|wins over|takes? precedence)\b|\b[A-Z]*_[A-Z_]+ (?:is|was|are|were) (?:still )?set\b|\bunder (?:another|a different|the wrong) (?:host|name|registry|server|key|id)\b)`)
-	ofProvider = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|^provider returned error\b)`)
+	// A line of a client that looked for credentials and went on without.
+	clientLooked = regexp.MustCompile(`(?i)\bno (?:matching|suitable|stored|applicable) (?:credentials?|auth\w*|logins?)\b|\bfalling back (?:to|on) anonymous\b|\bno (?:credentials?|auth config) (?:found )?for (?:host|registry|realm|server|url)\b`)
+	ofProvider   = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|^provider returned error\b)`)
 )
 
 // outputFacts reads the status that the output of a client tells, and the words of a gateway about its provider.
@@ -49,6 +51,9 @@ func (e *evidence) outputFacts() {
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		if toldNotPicked.MatchString(line) {
 			e.add("told-not-picked", Said, fmt.Sprintf("log line %d", i+1), "the input says that the client did not take the credentials: %s", e.quote(line))
+		}
+		if clientLooked.MatchString(line) {
+			e.add("client-looked", Said, fmt.Sprintf("log line %d", i+1), "the client looked for credentials of this server and found none that fit: %s", e.quote(line))
 		}
 		if registryNameWrong.MatchString(line) {
 			e.add("registry-name-wrong", Computed, fmt.Sprintf("log line %d", i+1), "the configuration keeps the credentials of Docker Hub under a name that is not looked up; that is https://index.docker.io/v1/")
