@@ -146,6 +146,9 @@ var secretMark = regexp.MustCompile(`(?i)^<[^<>]{0,60}\b(?:api[_ -]?)?(?:key|tok
 // queryNames are names of parameters with a secret, beside queryKeys.
 var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|client|user)_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
 
+// certificateField matches fields in which a front end tells the program behind it about the client's certificate.
+var certificateField = regexp.MustCompile(`(?i)^(x-)?((forwarded|client|ssl|tls|arr)-)*(ssl|tls|client|clientcert|cert|mtls)(-client)?(-(s-?dn|i-?dn|verify|verified|cert|certificate|status|present|chain|serial|fingerprint|info|leaf|issuer|subject))+$|^x-arr-clientcert$|^x-forwarded-client-cert$`)
+
 // secretInPath matches a path with a secret, or with a mark in place of one.
 var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/|/rest/\d+/[a-z0-9]{3,}/`)
 
@@ -181,6 +184,8 @@ func (e *evidence) readCredentials() {
 		case name == "cookie":
 			c.kind = secretInCookie
 		case name == "dpop" || name == "mcp-session-id" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf"):
+			continue
+		case certificateField.MatchString(f.Name): // what a front end tells of the client's certificate
 			continue
 		case SecretField(f.Name) || keyFields.MatchString(f.Name) || name == "x-amz-security-token" || secretMark.MatchString(strings.TrimSpace(f.Value)):
 			c.kind = secretInField
@@ -411,6 +416,7 @@ func (e *evidence) requestFacts() {
 	if c := e.sent(secretInCookie); c != nil {
 		e.add("cookie-sent", Computed, "Cookie", "the request has %d cookies", len(cookieNames(r.Header)))
 	}
+	e.certificateFields()
 	if r.ClientCertificate {
 		e.add("certificate-sent", Computed, "TLS", "the client sent a certificate")
 	}
@@ -478,6 +484,27 @@ func (e *evidence) proofOfPage() bool {
 		}
 	}
 	return forgeryField.MatchString(e.target.RawQuery)
+}
+
+// certificateFields reads what a front end tells about the certificate of the client.
+func (e *evidence) certificateFields() {
+	for _, f := range e.request.Header {
+		if !certificateField.MatchString(f.Name) {
+			continue
+		}
+		name, value := strings.ToLower(f.Name), strings.ToLower(strings.TrimSpace(f.Value))
+		verdict := strings.Contains(name, "verif") || strings.Contains(name, "status") || strings.Contains(name, "present")
+		switch {
+		case verdict && strings.HasPrefix(value, "failed") && strings.Contains(value, "expired"):
+			e.add("certificate-past", Computed, f.Name, "the front end says that the client's certificate is past its end")
+		case verdict && strings.HasPrefix(value, "failed"):
+			e.add("certificate-untrusted", Computed, f.Name, "the front end does not trust the client's certificate: %s", e.quote(f.Value))
+		case verdict && (value == "success" || value == "ok" || value == "true" || value == "0"):
+			e.add("certificate-sent", Computed, f.Name, "the front end says that the client sent a good certificate")
+		case slices.Contains([]string{"none", "", "-", "(null)", "null", "false", "no"}, value):
+			e.add("certificate-none-told", Computed, f.Name, "the front end tells in %s that the client sent no certificate", e.quote(f.Name))
+		}
+	}
 }
 
 // unsent adds the facts about credentials that are not in the request.
@@ -780,12 +807,27 @@ func (e *evidence) basicForm(c *credential, value string) {
 			e.add("placeholder-word", Computed, at, "the password is the word of an empty variable")
 		}
 	}
+	if !utf8.ValidString(decoded) && strings.Contains(decoded, ":") && printableLatin(decoded) {
+		e.add("basic-not-utf8", Computed, at, "user or password has signs outside of ASCII, and they are not in UTF-8: most servers read UTF-8 (RFC 7617 s2.1)")
+	} else if strings.IndexFunc(decoded, func(r rune) bool { return r > unicode.MaxASCII && unicode.IsPrint(r) }) >= 0 && utf8.ValidString(decoded) {
+		e.add("basic-outside-ascii", Computed, at, "user or password has signs outside of ASCII, in UTF-8: some servers read ISO 8859-1 (RFC 7617 s2.1)")
+	}
 	if user != "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("password-empty", Computed, at, "the password is empty")
 	}
 	if user == "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("empty-credential", Computed, at, "user and password are empty")
 	}
+}
+
+// printableLatin reports whether a text is one of ISO 8859-1 without control characters.
+func printableLatin(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f && s[i] < 0xa0 {
+			return false
+		}
+	}
+	return true
 }
 
 // cutUserName adds a fact about a user name that the shell shortened.

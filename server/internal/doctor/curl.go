@@ -539,6 +539,9 @@ func (a *curlArguments) option(name, at string, value word, rest []word) (used i
 	case "user":
 		a.user = &value
 		a.variable(at, value)
+		if _, password, _ := strings.Cut(value.text, ":"); variableInside.MatchString(password) {
+			a.note(NoteVariableInside, at, "A dollar sign stands within the password, and the shell puts a variable in its place: the password that is sent is another one.")
+		}
 	case "oauth2-bearer":
 		a.bearer = &value
 		a.variable(at, value)
@@ -761,6 +764,9 @@ func (a *curlArguments) credentials(r *Request) string {
 	}
 	return address
 }
+
+// variableInside matches a variable with other characters beside it.
+var variableInside = regexp.MustCompile(`[^$}]\$?\$\{[\w$!?#@*]+\}|^\$?\$\{[\w$!?#@*]+\}[^$]`)
 
 // basic adds Basic credentials (RFC 7617 s2).
 func (a *curlArguments) basic(r *Request, field string, user word, at string) {

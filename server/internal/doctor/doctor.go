@@ -107,6 +107,7 @@ type Note struct {
 // IDs of notes.
 const (
 	NoteVariableUnset   = "variable-unset"     // a shell variable stands where a value belongs
+	NoteVariableInside  = "variable-inside"    // a shell variable stands within a password
 	NoteAddressCut      = "address-cut"        // an unquoted & ended the address in the shell
 	NoteUnknownFlag     = "unknown-flag"       // a flag of curl that the reader does not know
 	NoteSubstitution    = "substitution"       // a command substitution was not run

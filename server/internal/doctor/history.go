@@ -359,6 +359,9 @@ func (e *evidence) windowsFacts(auth *credential) {
 	if strings.HasPrefix(value, "YII") || strings.HasPrefix(value, "YIG") || strings.HasPrefix(value, "YH") || strings.HasPrefix(value, "YI") {
 		e.add("ticket-sent", Computed, auth.place, "Negotiate carries a Kerberos ticket")
 	}
+	if proto := e.request.Proto + " " + e.response.Proto; strings.HasPrefix(value, "TlRMTVNT") && (strings.Contains(proto, "HTTP/2") || strings.Contains(proto, "HTTP/3") || strings.EqualFold(strings.TrimSpace(proto), "h2")) {
+		e.add("ntlm-over-streams", Computed, auth.place, "NTLM signs in a connection, and the version of HTTP shares one among many requests: it is used with HTTP/1.1")
+	}
 	for _, c := range e.challenges {
 		if strings.HasPrefix(c.Token68, "TlRMTVNTUAAC") && strings.HasPrefix(value, "TlRMTVNTUAAB") {
 			e.add("ntlm-middle", Computed, e.challengeField(), "the answer is the second message of NTLM: the handshake goes on")
@@ -417,6 +420,7 @@ func (e *evidence) historyFacts() {
 			e.add("worked-before", Computed, "history", "the same request was accepted before")
 			e.add("key-worked-before", Computed, "history", "the same request was accepted before")
 		}
+		e.keyHistory(x, before, status)
 		if status >= 200 && status < 300 && same && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method && otherAgentAlone(x.Request, e.request) {
 			e.add("other-agent-accepted", Computed, "history", "the same request was accepted with the User-Agent %s", e.quote(x.Request.Header.Get("User-Agent")))
 		}
@@ -492,6 +496,26 @@ func (e *evidence) droppedParameters(behind *Response, before *url.URL) {
 	}
 }
 
+// keyHistory compares the key field of the request with those of an earlier exchange, and with what its response gave.
+func (e *evidence) keyHistory(x *Exchange, before *url.URL, status int) {
+	key := e.sent(secretInField)
+	if key == nil || x.Response == nil || status < 200 || status >= 300 || !sameHost(before, e.target) {
+		return
+	}
+	value := e.request.Header.Get(key.place)
+	if x.Response.Header.Has(key.place) && x.Response.Header.Get(key.place) == value {
+		e.add("session-given", Computed, "history", "the server gave the value of %s in this session", e.quote(key.place))
+	}
+	if x.Request.Header.Get(key.place) != value {
+		return
+	}
+	e.add("worked-elsewhere", Computed, "history", "the same key was accepted for %s", e.quote(before.Path))
+	if before.Path == e.target.Path {
+		e.add("worked-before", Computed, "history", "the same request was accepted before")
+		e.add("key-worked-before", Computed, "history", "the same request was accepted before")
+	}
+}
+
 // otherAgentAlone reports whether two requests differ in User-Agent and in nothing else that they show.
 func otherAgentAlone(a, b *Request) bool {
 	if a.Header.Get("User-Agent") == b.Header.Get("User-Agent") {
@@ -539,6 +563,21 @@ func sameHost(a, b *url.URL) bool {
 }
 
 func originOf(u *url.URL) string { return strings.ToLower(u.Scheme + "://" + u.Host) }
+
+// curlMethod matches the scheme that an option of curl chooses, in a note of the reader.
+var curlMethod = regexp.MustCompile(`curl authenticates with --(negotiate|ntlm|digest)\b`)
+
+// methodFacts compares the scheme that the client was told to use with those that the server offers.
+func (e *evidence) methodFacts(method string) {
+	offered := e.offered()
+	switch {
+	case len(offered) == 0:
+	case !slices.Contains(offered, method) && !(method == "ntlm" && slices.Contains(offered, "negotiate")):
+		e.add("method-not-offered", Computed, e.challengeField(), "the client was told to use %s, the server offers %s", method, e.quote(strings.Join(offered, ", ")))
+	case method == "negotiate":
+		e.add("negotiate-unanswered", Computed, "Authorization", "the client was told to use Negotiate, the server offers it, and no ticket was sent")
+	}
+}
 
 // cookieNames returns the names of the cookies of a request.
 func cookieNames(h Fields) (names []string) {
@@ -645,6 +684,11 @@ func (e *evidence) withheld(c *http.Cookie, from *url.URL) {
 
 // noteFacts turns the notes of the reader into facts.
 func (e *evidence) noteFacts() {
+	for _, n := range e.c.Notes {
+		if m := curlMethod.FindStringSubmatch(n.Text); n.ID == NoteAuthMethod && m != nil && !e.request.Header.Has("Authorization") && e.response.Status == 401 {
+			e.methodFacts(m[1])
+		}
+	}
 	for _, n := range e.c.Notes {
 		e.add("note-"+n.ID, Computed, n.At, "%s", e.quote(n.Text))
 	}

@@ -43,7 +43,11 @@ func (e *evidence) digestFacts() {
 	value := strings.TrimRight(strings.NewReplacer("...", "", "…", "").Replace(auth.value), ", ")
 	credentials, err := durward.ParseCredentials("Digest " + value)
 	if err != nil {
-		return
+		c, ok := loose("Digest " + value)
+		if !ok || len(c.Params) < 3 {
+			return
+		}
+		credentials.Params = c.Params
 	}
 	param := func(name string) string { v, _ := credentials.Param(name); return v }
 	shortened := strings.Contains(auth.value, "...\"") || strings.Contains(auth.value, "…\"") || maskShape.MatchString(pathOf(e.request.URL))
@@ -78,9 +82,23 @@ func (e *evidence) digestFacts() {
 			e.add("digest-parameter-absent", Computed, "Authorization", "the Digest answer has no %s (RFC 7616 s3.4)", name)
 		}
 	}
+	e.digestHistory(credentials)
 	offered := e.digestOffers()
 	if len(offered) == 0 {
 		return
+	}
+	if qop, ok := credentials.Param("qop"); ok && !auth.masked && !slices.ContainsFunc(offered, func(c durward.Challenge) bool {
+		list, _ := c.Param("qop")
+		return slices.ContainsFunc(strings.Split(list, ","), func(one string) bool { return strings.EqualFold(strings.TrimSpace(one), qop) })
+	}) {
+		e.add("digest-qop-unoffered", Computed, "Authorization", "qop is %s, and no challenge offers it (RFC 7616 s3.4)", e.quote(qop))
+	}
+	if opaque, ok := offered[0].Param("opaque"); ok && opaque != "" && !auth.masked && !maskShape.MatchString(opaque) {
+		if sent, ok := credentials.Param("opaque"); !ok && !strings.Contains(auth.value, "...") {
+			e.add("digest-opaque-absent", Computed, "Authorization", "the challenge has opaque, the answer has none (RFC 7616 s3.4)")
+		} else if ok && sent == "" {
+			e.add("digest-opaque-absent", Computed, "Authorization", "the challenge has opaque, that of the answer is empty (RFC 7616 s3.4)")
+		}
 	}
 	algorithm, _ := digestalg.Parse(param("algorithm"))
 	fits := false
@@ -93,6 +111,9 @@ func (e *evidence) digestFacts() {
 		r, _ := c.Param("realm")
 		realms = append(realms, r)
 	}
+	if size, ok := digestSizes[strings.TrimSuffix(strings.ToUpper(param("algorithm")), "-SESS")]; ok && !auth.masked && hexDigits.MatchString(param("response")) && len(param("response")) != size {
+		e.add("digest-response-length", Computed, "Authorization", "response has %d digits, the algorithm makes %d", len(param("response")), size)
+	}
 	if !fits {
 		e.add("digest-algorithm-differs", Computed, "Authorization", "the answer has an algorithm that no challenge offers")
 	}
@@ -101,6 +122,34 @@ func (e *evidence) digestFacts() {
 	}
 	if last := e.lastNonce(); last != "" && param("nonce") != "" && param("nonce") != last && !auth.masked {
 		e.add("digest-nonce-old", Computed, "Authorization", "the nonce is not the last one that the server gave")
+	}
+}
+
+// digestSizes are the hexadecimal digits of a response (RFC 7616 s3.4.1), by algorithm.
+var digestSizes = map[string]int{"": 32, "MD5": 32, "SHA-256": 64, "SHA-512-256": 64}
+
+var hexDigits = regexp.MustCompile(`^[0-9A-Fa-f]{8,128}$`)
+
+// digestHistory compares an answer with those before it: a server may take a nonce, or a count, once.
+func (e *evidence) digestHistory(credentials durward.Credentials) {
+	nonce, _ := credentials.Param("nonce")
+	count, _ := credentials.Param("nc")
+	if nonce == "" || maskShape.MatchString(nonce) || slices.ContainsFunc(e.digestOffers(), func(c durward.Challenge) bool { n, _ := c.Param("nonce"); return n == nonce }) {
+		return
+	}
+	for _, x := range e.c.Earlier() {
+		if x.Request == nil || x.Response == nil || !sameHost(parseTarget(x.Request), e.target) {
+			continue
+		}
+		before, err := durward.ParseCredentials(x.Request.Header.Get("Authorization"))
+		if was, _ := before.Param("nonce"); err != nil || was != nonce {
+			continue
+		}
+		if n, _ := before.Param("nc"); n == count && count != "" {
+			e.add("digest-count-repeated", Computed, "Authorization", "nc is %s, as in an earlier request with this nonce: it has to rise (RFC 7616 s3.4)", e.quote(count))
+		} else if x.Response.Status >= 200 && x.Response.Status < 300 {
+			e.add("digest-nonce-spent", Computed, "history", "the server took this nonce before, and refuses it now with a new one")
+		}
 	}
 }
 
@@ -199,6 +248,9 @@ func (e *evidence) dpopFacts() {
 		case ath != want && !strings.Contains(auth.value, "..."):
 			e.add("dpop-wrong", Computed, "DPoP", "ath is not the hash of the token that was sent (RFC 9449 s4.3)")
 		}
+	}
+	if auth != nil && auth.masked && auth.scheme == "dpop" && text(proof.claims, "ath") == "" {
+		e.add("dpop-wrong", Computed, "DPoP", "the proof has no ath, the hash of the token (RFC 9449 s4.3)")
 	}
 	e.proofAlgorithm(text(proof.header, "alg"))
 }

@@ -471,7 +471,9 @@ func (e *evidence) signatureFacts() {
 		if t.IsZero() || ref.IsZero() {
 			return
 		}
-		if d := t.Sub(ref); d > 4*time.Minute || d < -4*time.Minute {
+		if d := t.Sub(ref); d.Abs() < time.Minute {
+			e.add("signing-time-near", Computed, at, "%s is %s, Date is %s: the clocks agree", e.quote(at), showTime(t), showTime(ref))
+		} else if d > 4*time.Minute || d < -4*time.Minute {
 			e.add("signing-time-off", Computed, at, "%s is %s, Date is %s: %s apart", e.quote(at), showTime(t), showTime(ref), showDuration(d))
 		}
 	}
@@ -497,6 +499,7 @@ func (e *evidence) signatureFacts() {
 	}
 	if signed {
 		e.add("signed-request", Computed, "request", "the request is signed")
+		e.cavageFields()
 		for _, name := range []string{"X-Amz-Date", "X-Ms-Date", "Date", "X-Date", "X-Timestamp", "X-Request-Timestamp", "X-Bapi-Timestamp", "CB-ACCESS-TIMESTAMP", "OK-ACCESS-TIMESTAMP", "X-TC-Timestamp", "X-Sdk-Date", "Timestamp", "KC-API-TIMESTAMP", "ACCESS-TIMESTAMP",
 			"X-Slack-Request-Timestamp", "webhook-timestamp", "svix-timestamp", "X-Signature-Timestamp", "X-HubSpot-Request-Timestamp", "x-zm-request-timestamp",
 			"X-Twilio-Email-Event-Webhook-Timestamp", "X-Hub-Timestamp", "X-Webhook-Timestamp", "X-Zoho-Timestamp", "X-Lark-Request-Timestamp"} {
@@ -518,6 +521,30 @@ func (e *evidence) signatureFacts() {
 
 // signedAt matches the time in the signature of a webhook.
 var signedAt = regexp.MustCompile(`(?:^|[,;] *)(?:t|ts)=(\d{10,13})`)
+
+// cavageHeaders matches the list of fields that a signature by draft-cavage-http-signatures covers.
+var cavageHeaders = regexp.MustCompile(`\bkeyId="[^"]*".*\bheaders="([^"]*)"|\bheaders="([^"]*)".*\bkeyId="`)
+
+// cavageFields looks for fields that such a signature has to cover.
+func (e *evidence) cavageFields() {
+	value := e.request.Header.Get("Signature")
+	if value == "" {
+		value = e.request.Header.Get("Authorization")
+	}
+	m := cavageHeaders.FindStringSubmatch(value)
+	if m == nil {
+		return
+	}
+	names := strings.Fields(strings.ToLower(m[1] + m[2]))
+	if slices.Contains([]string{"POST", "PUT", "PATCH"}, strings.ToUpper(e.request.Method)) && !slices.Contains(names, "digest") && !slices.Contains(names, "content-digest") {
+		e.add("digest-unsigned", Computed, "Signature", "the request has a body, and the signature does not cover Digest: servers refuse it")
+	}
+	for _, name := range names {
+		if name != "host" && !strings.HasPrefix(name, "(") && e.request.Whole && !e.request.Header.Has(name) {
+			e.add("signed-field-absent", Computed, "Signature", "the signature covers %s, and the request has no such field", e.quote(name))
+		}
+	}
+}
 
 // temporaryKey matches a temporary access key of AWS in Authorization.
 var temporaryKey = regexp.MustCompile(`^AWS(?:4-HMAC-SHA256 Credential=| )ASIA`)
@@ -558,6 +585,9 @@ func (e *evidence) amazonFields(auth string) {
 		if m := expecting.FindStringSubmatch(w.text); m != nil && m[1] != region && w.by == byServer {
 			e.add("region-named", Computed, w.at, "the request was signed for the region %s, the server expects %s", e.quote(region), m[1])
 		}
+	}
+	if named := e.response.Header.Get("X-Amz-Bucket-Region"); named != "" && named != region && !strings.ContainsAny(region+named, "<.") {
+		e.add("region-named", Computed, "X-Amz-Bucket-Region", "the request was signed for the region %s, the bucket is in %s", e.quote(region), e.quote(named))
 	}
 	if m := awsHostRegion.FindStringSubmatch(e.target.Host); m != nil && m[1] != region && !strings.ContainsAny(region, "<.") {
 		e.add("region-differs", Computed, "Authorization", "the request was signed for the region %s, the address is in %s", e.quote(region), m[1])

@@ -12,7 +12,8 @@ var (
 	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
 	frontAsks          = regexp.MustCompile(`(?i)^\s*(?:auth_basic\s+"|auth_basic_user_file\s|basic_?auth\s+(?:/\S*\s+)?(?:bcrypt\s+)?\{|AuthType\s+Basic\b|AuthUserFile\s|auth_pam\s+")|traefik\.http\.middlewares\.\S+\.basicauth\.users|^\s*basicAuth:\s*$|\bhttp-request auth\b`)
 	frontLists         = regexp.MustCompile(`(?i)^\s*(?:(?:allow|deny)\s+(?:all|[0-9a-f.:]+(?:/\d+)?)\s*;|Require\s+(?:not\s+)?(?:ip|host|local)\b|(?:Allow|Deny)\s+from\s|(?:ipAllowList|ipWhiteList):|@\w+\s+(?:not\s+)?(?:remote_ip|client_ip)\b)|\.(?:ipallowlist|ipwhitelist)\.sourcerange`)
-	frontCertificate   = regexp.MustCompile(`(?i)^\s*(?:ssl_verify_client\s+on|SSLVerifyClient\s+require|mode\s+require_and_verify|clientAuthType:\s*Require)|\bverify\s+required\b.*\bca-file\b|\bca-file\b.*\bverify\s+required\b|auth-tls-verify-client: "?on`)
+	frontCertificate   = regexp.MustCompile(`(?i)^\s*(?:ssl_verify_client\s+(?:on|optional\w*)\b|SSLVerifyClient\s+(?:require|optional\w*)|mode\s+require_and_verify|clientAuthType:\s*Require)|\$ssl_client_verify\b|\bssl_c_used\b|\bssl_fc_has_crt\b|sslFlags="[^"]*(?:SslNegotiateCert|SslRequireCert)|require_client_certificate:\s*true|(?:certificateVerification|clientAuth)="(?:required|true|want)"|client-auth[=:]\s*(?:need|required)|ClientCertificateMode\.Require|\bverify\s+required\b.*\bca-file\b|\bca-file\b.*\bverify\s+required\b|auth-tls-verify-client: "?on`)
+	clientCode         = regexp.MustCompile(`(?i)^\s*(?:(?:const |let |var )?[\w, ]+\s*:?=\s*)?(?:await )?(?:requests|httpx|axios|fetch|session|client|http|urllib3?|got|aiohttp|ky|superagent|req)\b[.(].*\bheaders?\b`)
 	variableLacking    = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
 	lackingWords       = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
 	cutHash            = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
@@ -39,7 +40,7 @@ const maxClock = 4 * time.Minute
 
 // besideLine reports whether a line below a body belongs to a log, to a client or to a configuration.
 func besideLine(text string) bool {
-	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || withoutCookies.MatchString(text) ||
+	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || clientCode.MatchString(text) || withoutCookies.MatchString(text) ||
 		cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
 
