@@ -29,7 +29,7 @@ var (
 	tooOften       = regexp.MustCompile(`(?i)\babuse detection\b|\bwait (?:for )?(?:a few|an?|some|\d+) (?:seconds?|minutes?|hours?|while|moment)\b|\b(?:try|retry) again (?:later|in (?:a few |an? |\d+ )?(?:seconds?|minutes?|hours?))\b|\blimiting (?:requests|connections)\b|\bthrottl(?:ed|ing)\b`)
 	keyReadsOnly   = regexp.MustCompile(`(?i)\b(?:key|token|credentials?)\b.{0,20}\b(?:is |are |has |only )?read[- _]only\b|\bread[- _]only (?:api |access )?(?:key|token)\b|\bout[ _]of[ _]scope\b|\bmissing[ _](?:oauth[ _])?scopes?\b`)
 	partUndecoded  = regexp.MustCompile(`(?i)\b(?:invalid|incorrect|wrong|bad|illegal) (?:\w+ ){0,2}(?:padding|encoding|segments?(?: length)?)\b`)
-	claimMustBe    = regexp.MustCompile(`(?i)\b(?:in|of) (?:the |your )?(?:access )?(?:token|jwt) must (?:be|have)\b|\bclaim (?:has|had) (?:the )?value\b|\bexpiration (?:time |claim )?(?:is )?required\b`)
+	claimMustBe    = regexp.MustCompile(`(?i)\bmust contain (?:an? |the )?["']?(?:kid|exp|iat|sub|iss|aud|jti)\b|\b(?:in|of) (?:the |your )?(?:access )?(?:token|jwt) must (?:be|have)\b|\bclaim (?:has|had) (?:the )?value\b|\bexpiration (?:time |claim )?(?:is )?required\b`)
 	remoteDocument = regexp.MustCompile(`(?i)jwks|key|issuer|discovery|well-known|introspect|userinfo|ldap|metadata|certs`)
 )
 

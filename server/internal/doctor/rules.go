@@ -405,6 +405,7 @@ var rules = []rule{
 	{"bad-signature", "jwt-sent said:bad-signature", strong + base, "words"},
 	{"bad-signature", "jwt-sent error-invalid_token", base, "usual"},
 	{"bad-signature", "jwt-sent said:bad-token", weak, "usual"},
+	{"bad-signature", "jwt-sent bearer-sent said:request-signature-mismatch !webhook-signed", strong + weak, "words"}, // an HMAC of the token
 	{"bad-signature", "none-sent", impossible, "sent"},
 
 	{"wrong-algorithm", "alg-none", strong + weak, "alg"},
@@ -966,8 +967,8 @@ var rules = []rule{
 	{"server-store-mangled", "status-500 basic-sent front-page", weak, "base"},
 	{"ntlm-connection", "ntlm-in-negotiate offers-ntlm", weak, "ntlm"},
 	{"two-sign-ins-one-field", "basic-sent scheme-not-offered offers-bearer-only front-nginx", weak, "front"},
-	{"wrong-scheme", "basic-sent password-sent said:bad-token !scheme-offered !token-address", strong + weak, "scheme"},
-	{"wrong-secret", "basic-sent password-sent said:bad-token !scheme-offered !token-address", -weak, "scheme"},
+	{"wrong-scheme", "basic-sent password-sent said:bad-token !usual:wrong-secret !said:wrong-secret !scheme-offered !token-address", strong + weak, "scheme"},
+	{"wrong-secret", "basic-sent password-sent said:bad-token !usual:wrong-secret !said:wrong-secret !scheme-offered !token-address", -weak, "scheme"},
 	{"two-sign-ins-one-field", "basic-sent password-sent said:bad-token front-nginx !scheme-offered", weak, "front"},
 	{"cookie-not-sent", "cookie-sent plain-http status-401 !authorization-sent", base, "context"},
 	{"cookie-not-sent", "none-sent plain-http said:login", base, "context"},
