@@ -547,12 +547,15 @@ func (e *evidence) unsent(signIn bool) {
 // signedAddress reports whether an address has a signature.
 func signedAddress(u *url.URL) bool {
 	for name := range u.Query() {
-		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "sign" && u.Query().Has("timestamp") || l == "hmac" || l == "hash" || l == "md5" && u.Query().Has("expires") {
+		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "sign" && u.Query().Has("timestamp") || l == "hmac" || l == "hash" || l == "md5" && u.Query().Has("expires") || edgeTokens.MatchString(l) {
 			return true
 		}
 	}
 	return false
 }
+
+// edgeTokens matches parameters of content networks that hold begin, end and signature in one value.
+var edgeTokens = regexp.MustCompile(`^(?:hdnts|hdnea|hdntl|__token__|__gda__|hdnt)$`)
 
 // localHost reports whether a name means this machine or is a private address.
 func localHost(name string) bool {

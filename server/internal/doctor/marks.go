@@ -43,7 +43,7 @@ var described = []struct {
 	{regexp.MustCompile(`(?i)\bfirebase\b.*\banother\b.*\bproject\b|\banother firebase project\b`), "wrong-audience"},
 	{regexp.MustCompile(`(?i)\bnbf\b.*\b(?:tomorrow|hours?|days?|weeks?|far)\b`), "not-yet-valid"},
 	{regexp.MustCompile(`(?i)\b(?:iat|nbf|issued)\b.*\b(?:ahead|future|later|after)\b|\bclock\b`), "clock-wrong"},
-	{regexp.MustCompile(`(?i)\b(?:exp|expiry|expires|end)\b.*\b(?:past|yesterday|ago|over|before|reached)\b|\bexpired\b|\b(?:hours?|days?|weeks?|months?|year) old\b|\b(?:too|out) old\b|\blast (?:week|month|year)`), "expired"},
+	{regexp.MustCompile(`(?i)\b(?:exp|expiry|expires|end)\b.*\b(?:past|yesterday|ago|over|before|reached)\b|\bexpired\b|\b(?:hours?|days?|weeks?|months?|year) old\b|\b(?:too|out) old\b|\bof yesterday\b|\byesterday's\b|\blast (?:week|month|year)`), "expired"},
 	{regexp.MustCompile(`(?i)\bkid\b.*\b(?:not|unknown|missing from|absent from|other)\b|\bunknown kid\b|\b(?:rotated|retired|old|new|unpublished) (?:signing )?key\b|\bkey\b.*\bnot in\b`), "unknown-signing-key"},
 	{regexp.MustCompile(`(?i)\bsigned (?:with|by|using) (?:another|a different|the wrong|an?other|the other|an? (?:foreign|wrong|own)|someone)|\b(?:changed|altered|modified|tampered|forged|edited)\b|\b(?:wrong|bad|broken|invalid) signature\b|\bself[- ]signed\b`), "bad-signature"},
 	{regexp.MustCompile(`(?i)\b(?:without|lacking|no|missing) (?:an? |the )?(?:exp|sub|iss|aud|jti|iat|nbf|kid|tid|tenant|role|roles claim|\w+ claim)\b|\bexp as (?:a )?string\b`), "claim-missing"},
@@ -54,6 +54,7 @@ var described = []struct {
 	{regexp.MustCompile(`(?i)\b(?:revoked|rolled|withdrawn|blacklisted|rotated|superseded)\b`), "revoked"},
 	{regexp.MustCompile(`(?i)\b(?:signed|logged) out\b|\bafter (?:sign|log)[- ]?out\b|\bended session\b`), "session-ended"},
 	{regexp.MustCompile(`(?i)\b(?:of|for|from|in) (?:another|a different|the wrong|the other|other) (?:tenant|project|environment|region|account|organi[sz]ation|workspace|cluster|realm|instance|site|stage|server)\b|\b(?:tenant|project|account) B\b`), "wrong-place"},
+	{regexp.MustCompile(`(?i)\b(?:token|key|jwt) with (?:only |the |scopes? )*[\w:.-]*\b(?:read|readonly|view)\b[\w:.-]*(?: only| alone)?$`), "insufficient-scope"},
 	{regexp.MustCompile(`(?i)\b(?:disabled|deleted|suspended|deactivated|banned|unverified) (?:user|account|person)`), "account-not-active"},
 }
 
@@ -91,11 +92,14 @@ var noLonger = regexp.MustCompile(`(?i)\b(?:no longer|not|once|was|were|formerly
 // describable are the causes that rules count strongly if the input says them of the token and the server gives no other reason.
 var describable = []string{
 	"expired", "wrong-audience", "wrong-issuer", "bad-signature", "unknown-signing-key", "wrong-algorithm", "claim-missing", "revoked",
-	"session-ended", "not-yet-valid", "clock-wrong", "wrong-place", "account-not-active",
+	"insufficient-scope", "session-ended", "not-yet-valid", "clock-wrong", "wrong-place", "account-not-active",
 }
 
+// environmentMark matches the name of an environment in words that stand in place of a secret, or in a host.
+var environmentMark = regexp.MustCompile(`(?i)\b(?:sandbox|staging|testnet|uat|preprod|production|live|prod)\b`)
+
 // markedAudience matches the audience in words that stand in place of a token.
-var markedAudience = regexp.MustCompile(`(?i)\baud(?:ience)?(?: is|:|=)? ?["']?(https?://[^\s"'<>,]+)`)
+var markedAudience = regexp.MustCompile(`(?i)\b(?:aud(?:ience)?(?: is|:|=)?|(?:token|jwt) for) ?["']?(https?://[^\s"'<>,]+)`)
 
 // Marks that name a host or a right.
 var (
@@ -116,6 +120,16 @@ func (e *evidence) markFacts(c *credential) {
 	for _, s := range states {
 		if s.words.MatchString(c.mark) && !noLonger.MatchString(c.mark) {
 			e.add(s.fact, Said, c.place, "the input says: %s", s.text)
+		}
+	}
+	for _, m := range environmentMark.FindAllString(c.mark, 4) {
+		host := strings.ToLower(e.target.Hostname())
+		switch word := strings.ToLower(m); {
+		case !publicHost(host):
+		case (word == "production" || word == "live" || word == "prod") && environmentMark.MatchString(host) && !strings.Contains(host, word):
+			fallthrough
+		case word != "production" && word != "live" && word != "prod" && !environmentMark.MatchString(host):
+			e.add("mark-environment", Said, c.place, "the input says that the secret is one of %s, the address is %s", e.quote(word), e.quote(host))
 		}
 	}
 	for _, m := range marks {

@@ -219,6 +219,14 @@ func (e *evidence) dpopFacts() {
 	if proof.header["jwk"] == nil {
 		e.add("dpop-wrong", Computed, "DPoP", "the proof has no jwk (RFC 9449 s4.2)")
 	}
+	for _, x := range e.c.Earlier() {
+		if x.Request == nil {
+			continue
+		}
+		if earlier := decodeToken(x.Request.Header.Get("DPoP")); earlier != nil && text(earlier.claims, "jti") != "" && text(earlier.claims, "jti") == text(proof.claims, "jti") {
+			e.add("dpop-reused", Computed, "DPoP", "the proof has the jti of an earlier one: each request needs a new one (RFC 9449 s11.1)")
+		}
+	}
 	for _, name := range []string{"jti", "htm", "htu", "iat"} {
 		if proof.claims[name] == nil {
 			e.add("dpop-wrong", Computed, "DPoP", "the proof has no %s (RFC 9449 s4.2)", name)

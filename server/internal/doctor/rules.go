@@ -1062,6 +1062,16 @@ var rules = []rule{
 	{"expired", "short-lived status-401", weak, "short"},
 	{"claim-missing", "rights-absent jwt-sent status-403", weak, "rights"},
 
+	{"request-signature-mismatch", "signed-address status-403 said-nothing !address-expired !address-expired-now !temporary-address-old", strong, "base"},
+	{"insufficient-scope", "signed-right-absent refused", strong + weak + base, "rights"},
+	{"not-permitted", "signed-right-absent refused", weak, "rights"},
+	{"expired", "temporary-address-old refused", strong + weak + base, "ahead"},
+	{"wrong-audience", "assertion-aud-elsewhere error-invalid_grant", strong + weak, "aud"},
+	{"dpop-proof-wrong", "dpop-reused refused", decides, "proof"},
+	{"upstream-refused", "dpop-reused", contradicts, "proof"},
+	{"wrong-place", "mark-environment refused", strong + weak, "mode"},
+	{"edge-refused", "address-expired", contradicts, "address"},
+
 	// A gateway tells what its provider answered.
 	{"upstream-refused", "provider-told", strong + weak + base, "provider"},
 	{"wrong-secret", "provider-told", contradicts, "provider"},

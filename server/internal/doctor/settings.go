@@ -14,7 +14,7 @@ var (
 	issuerSetting    = regexp.MustCompile(`(?i)(?:\biss|issuers?|issuer[-_. ]?(?:ur[il]|base[-_]?url|domain)s?|\bauthority|auth-server-url|VALID_ISSUERS\w*|oidc[-_]discovery[-_]url|openid-config url|metadata-?address|discovery[-_]?(?:ur[il]|endpoint))["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{4,400})$`)
 	audienceSetting  = regexp.MustCompile(`(?i)(?:\baud|audiences?|bound_audiences?|oidc-client-id|resource[-_]?id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{2,400})$`)
 	algorithmSetting = regexp.MustCompile(`(?i)(?:\b|_)(?:alg|algorithms?|algs|(?:jws|signing|signature|jwt|token)[-_.]?(?:sign(?:ing)?[-_.]?)?alg(?:orithm)?s?|sign-alg)["'\])]*\s*(?:=>|[:=])\s*(.{3,200})$`)
-	claimSetting     = regexp.MustCompile(`(?i)(?:claims?[-_]?namespace|(?:user(?:name)?|groups?|roles?|email|subject|principal|tenant|authorities|permissions?)[-_.]?claims?(?:[-_.]?(?:name|key|path))?|role_attribute_path|claim[-_]?name)["'\])]*\s*(?:=>|[:=]|\s)\s*["'` + "`" + `.\[]*([A-Za-z][\w.:/-]{1,80})`)
+	claimSetting     = regexp.MustCompile(`(?i)(?:claims?[-_]?namespace|\bclaims?[._](?:principal|user|groups?|roles?|mail|name|dn)|(?:user(?:name)?|groups?|roles?|email|subject|principal|tenant|authorities|permissions?)[-_.]?claims?(?:[-_.]?(?:name|key|path))?|role_attribute_path|claim[-_]?name)["'\])]*\s*(?:=>|[:=]|\s)\s*["'` + "`" + `.\[]*([A-Za-z][\w.:/-]{1,80})`)
 	secretSetting    = regexp.MustCompile(`(?i)\b(?:jwt[-_.]?(?:signing[-_.]?)?(?:secret|key)|secret[-_]?key|secretOrKey|token[-_.]?secret|signing[-_.]?(?:secret|key)|PGRST_JWT_SECRET|AUTH_SECRET)["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([^\s"'` + "`" + `,;{}]{4,200})`)
 	keySetSetting    = regexp.MustCompile(`(?i)(?:jwks?(?:[-_]?set)?[-_]?(?:ur[il]|endpoint)|jwks(?:\.json)?|public[-_.]?key(?:[-_.]?(?:location|pem))?|certs[-_]?ur[il])["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?(\S{8,200})|issuer-uri\s*[:=]\s*(https?://\S+)`)
 	keysTold         = regexp.MustCompile(`(?i)\b(?:kids?|key ids?|keys)\b["']?(?: (?:are|in (?:the )?(?:jwks|cache|key ?set)))?\s*[:=\[(]*\s+?["'\[(]*((?:[\w./+=-]{2,64}["']?(?:,\s*|\s+and\s+)?["']?)+)`)
@@ -95,6 +95,9 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 			continue
 		}
 		if m := issuerSetting.FindStringSubmatch(w.text); m != nil {
+			if whole := strings.Trim(m[1], " \"'`,;"); strings.TrimRight(whole, "./") == strings.TrimRight(iss, "/") && whole != iss && iss != "" && strings.HasSuffix(whole, ".") {
+				e.add("iss-slash", Computed, w.at, "iss is %s, the configuration has %s: the sign at the end is the difference", e.quote(iss), e.quote(whole))
+			}
 			for _, a := range addressIn.FindAllString(m[1], 4) {
 				a = wellKnown.ReplaceAllString(strings.TrimRight(a, ".,;)]}`"), "")
 				if !strings.ContainsAny(a, "${}<>*") {

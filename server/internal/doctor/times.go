@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -196,6 +197,11 @@ func (e *evidence) tokenIdentity(c *credential) {
 		}
 	}
 	e.vendorAudience(c, iss, aud)
+	if c.kind == secretInBody && strings.Contains(c.place, "assertion") && len(aud) > 0 && e.target.Host != "" && !slices.ContainsFunc(aud, func(a string) bool {
+		return issuerHost(a) == "" || strings.EqualFold(issuerHost(a), e.target.Hostname())
+	}) {
+		e.add("assertion-aud-elsewhere", Computed, "claim aud", "aud of the assertion is %s, the token address is of %s", e.quote(strings.Join(aud, " ")), e.quote(e.target.Host))
+	}
 	// The documents that a probe or the history holds.
 	for _, doc := range e.documents() {
 		if keys := keyIDs(doc.members); keys != nil {
@@ -594,12 +600,18 @@ func (e *evidence) amazonFields(auth string) {
 	}
 }
 
+// edgeEnd matches the end in the value of a content network, policyEnd the one in a policy of CloudFront.
+var (
+	edgeEnd   = regexp.MustCompile(`(?:^|~)exp=(\d{10})`)
+	policyEnd = regexp.MustCompile(`"AWS:EpochTime"\s*:\s*(\d{10})`)
+)
+
 // signedAddressFields compares the fields that an address was signed with, with those of the request.
 func (e *evidence) signedAddressFields(q map[string]string) {
 	h := e.request.Header
 	list := q["x-amz-signedheaders"] + q["x-goog-signedheaders"]
 	if list == "" {
-		if q["signature"] != "" && q["awsaccesskeyid"]+q["googleaccessid"] != "" && h.Has("Content-Type") && e.request.Method == "PUT" {
+		if q["signature"] != "" && q["awsaccesskeyid"]+q["googleaccessid"]+q["ossaccesskeyid"] != "" && h.Has("Content-Type") && e.request.Method == "PUT" {
 			e.add("signed-type", Computed, "Content-Type", "the request has a Content-Type; a signature of version 2 covers it, even if it was signed without one")
 		}
 		return
@@ -653,6 +665,19 @@ func (e *evidence) signedAddressTimes(q map[string]string) {
 			end = parse(v)
 		}
 	}
+	for name, v := range q { // one value holds all
+		if m := edgeEnd.FindStringSubmatch(v); m != nil && end.IsZero() && edgeTokens.MatchString(name) {
+			end = parse(m[1])
+		}
+	}
+	if v := q["policy"]; v != "" && end.IsZero() && q["key-pair-id"] != "" { // CloudFront
+		policy := strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(v)
+		if octets, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(policy, "=")); err == nil {
+			if m := policyEnd.FindSubmatch(octets); m != nil {
+				end = parse(string(m[1]))
+			}
+		}
+	}
 	for _, name := range []string{"x-amz-date", "se", "expires", "exp", "st"} { // a mark in place of the time
 		e.markedTime(name, q[name])
 	}
@@ -664,6 +689,15 @@ func (e *evidence) signedAddressTimes(q map[string]string) {
 		e.add("address-expired-now", Computed, "address", "the address was good until %s; the response has no Date", showTime(end))
 	case !end.IsZero() && name == "Date":
 		e.add("address-not-expired", Computed, "address", "the address is good until %s, Date is %s", showTime(end), showTime(ref))
+	}
+	if temporary := q["x-amz-security-token"] != "" || strings.HasPrefix(q["x-amz-credential"], "ASIA"); temporary && !begin.IsZero() && name == "Date" && ref.Sub(begin) > time.Hour && end.After(ref) {
+		e.add("temporary-address-old", Computed, "address", "the address was signed %s ago with temporary keys: it ends with them", showDuration(ref.Sub(begin)))
+	}
+	if sp := q["sp"]; q["sv"] != "" && sp != "" {
+		want := map[string]string{"GET": "rl", "HEAD": "rl", "PUT": "wcapt", "DELETE": "dx", "POST": "apwc", "PATCH": "wua"}[e.request.Method]
+		if want != "" && !strings.ContainsAny(sp, want) {
+			e.add("signed-right-absent", Computed, "address", "the address was signed for %s, and the method is %s", e.quote("sp="+sp), e.quote(e.request.Method))
+		}
 	}
 	if !begin.IsZero() && name == "Date" && begin.Sub(ref) > clockLeeway {
 		e.add("address-begins-later", Computed, "address", "the address is good from %s, Date is %s", showTime(begin), showTime(ref))
