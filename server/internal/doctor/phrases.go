@@ -88,8 +88,8 @@ func readPhrases(file string) (rows []*phrase, err error) {
 // sentenceEnd is the word that stands for the end of a sentence. No gap passes it.
 const sentenceEnd = "."
 
-// requestLine matches the request in a line of an access log: its path has no words of the server.
-var requestLine = regexp.MustCompile(`"[A-Z]{3,8} /\S* HTTP/[\d.]+"`)
+// loggedRequest matches the request in a line of an access log: its path has no words of the server.
+var loggedRequest = regexp.MustCompile(`"[A-Z]{3,8} /\S* HTTP/[\d.]+"`)
 
 // lifetimeName matches names of settings that say how long a token lives: they tell of no end.
 var lifetimeName = regexp.MustCompile(`\$\w*expires\w*|\b(?:expiresIn|expires_in|expiresAt|expires_at|ExpiresIn)\b["']?\s*[:=]`)
@@ -97,7 +97,7 @@ var lifetimeName = regexp.MustCompile(`\$\w*expires\w*|\b(?:expiresIn|expires_in
 // normalise returns the words of a text in lower case. Punctuation is folded, names in camel case are
 // split, an apostrophe vanishes, and the end of a sentence is a word of its own.
 func normalise(text string) (words []string) {
-	text = requestLine.ReplaceAllString(lifetimeName.ReplaceAllString(text, " "), " ")
+	text = loggedRequest.ReplaceAllString(lifetimeName.ReplaceAllString(text, " "), " ")
 	text = headerNamed.ReplaceAllString(addressV4.ReplaceAllString(properNames.Replace(text), "ip"), "authorization header")
 	var word []rune
 	flush := func() {
