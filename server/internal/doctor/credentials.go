@@ -183,7 +183,7 @@ func (e *evidence) readCredentials() {
 			c.split()
 		case name == "cookie":
 			c.kind = secretInCookie
-		case name == "dpop" || name == "mcp-session-id" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf"):
+		case name == "dpop" || name == "mcp-session-id" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf") || name == "sec-websocket-key" || strings.HasSuffix(name, "idempotency-key"):
 			continue
 		case certificateField.MatchString(f.Name): // what a front end tells of the client's certificate
 			continue
@@ -446,7 +446,7 @@ func (e *evidence) requestFacts() {
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		e.add("origin-sent", Computed, "Origin", "a page of %s asks", e.quote(origin))
-		if u, err := url.Parse(origin); err == nil && u.Host != "" && e.target.Host != "" && (!strings.EqualFold(u.Host, e.target.Host) || e.target.Scheme != "" && u.Scheme != e.target.Scheme) {
+		if u, err := url.Parse(origin); err == nil && u.Host != "" && e.target.Host != "" && (!strings.EqualFold(u.Host, e.target.Host) || e.target.Scheme != "" && u.Scheme != strings.Replace(e.target.Scheme, "ws", "http", 1)) {
 			e.add("cross-origin", Computed, "Origin", "the page is from %s, the request goes to %s", e.quote(origin), e.quote(e.target.Host))
 		}
 	}

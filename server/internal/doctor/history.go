@@ -626,7 +626,7 @@ func (e *evidence) cookieFacts() {
 			if from.Host != "" && e.target.Host != "" && !sameSite(from.Hostname(), e.target.Hostname()) && c.Domain == "" {
 				continue
 			}
-			e.withheld(c, from)
+			e.withheld(c, from, parseHTTPDate(x.Response.Header.Get("Date")))
 		}
 	}
 	cleared, absent := 0, 0
@@ -643,42 +643,6 @@ func (e *evidence) cookieFacts() {
 	}
 	if e.has("cross-site", "cleared-unsent") && len(sent) > 0 {
 		e.add("cookie-withheld", Computed, "Cookie", "the browser came from another site and left out a cookie that the server clears: SameSite=Strict keeps it back")
-	}
-}
-
-// withheld adds the reason why a browser does not send a cookie.
-func (e *evidence) withheld(c *http.Cookie, from *url.URL) {
-	if !e.request.Whole {
-		return
-	}
-	name := e.quote(c.Name)
-	origin, _ := url.Parse(e.request.Header.Get("Origin"))
-	crossSite := e.seen["cross-site"] || origin != nil && origin.Host != "" && e.target.Host != "" && !sameSite(origin.Hostname(), e.target.Hostname())
-	reason := ""
-	switch {
-	case c.SameSite == http.SameSiteNoneMode && !c.Secure:
-		reason = "it has SameSite=None without Secure: browsers throw it away"
-	case c.Secure && e.target.Scheme == "http" && !localHost(e.target.Hostname()):
-		reason = "it is Secure and the address is plain http"
-	case (c.SameSite == http.SameSiteLaxMode || c.SameSite == http.SameSiteStrictMode || c.SameSite == http.SameSiteDefaultMode || c.SameSite == 0) && crossSite:
-		reason = "its SameSite keeps it from requests of another site"
-	case c.Path != "" && c.Path != "/" && !strings.HasPrefix(e.target.Path, strings.TrimSuffix(c.Path, "/")):
-		reason = "its Path is " + e.quote(c.Path)
-	case c.Domain != "" && strings.Trim(c.Domain, "0123456789.") == "":
-		reason = "its Domain is an IP address, which browsers do not take (RFC 6265bis s5.1.3)"
-	case c.Domain != "" && e.target.Host != "" && !strings.HasSuffix("."+e.target.Hostname(), "."+strings.TrimPrefix(strings.ToLower(c.Domain), ".")):
-		reason = "its Domain is " + e.quote(c.Domain)
-	case c.Domain == "" && from.Host != "" && e.target.Host != "" && !strings.EqualFold(from.Hostname(), e.target.Hostname()):
-		reason = "it belongs to " + e.quote(from.Hostname()) + " alone"
-	case strings.HasPrefix(c.Name, "__Host-") && (!c.Secure || c.Path != "/" || c.Domain != ""):
-		reason = "the prefix __Host- wants Secure, Path=/ and no Domain"
-	case strings.HasPrefix(c.Name, "__Secure-") && !c.Secure:
-		reason = "the prefix __Secure- wants Secure"
-	}
-	if reason != "" {
-		e.add("cookie-withheld", Computed, "Set-Cookie", "the cookie %s was set before and not sent: %s", name, reason)
-	} else if e.seen["authorization-absent"] && len(cookieNames(e.request.Header)) == 0 {
-		e.add("cookie-unsent", Computed, "Cookie", "the cookie %s was set before and not sent", name)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // marks are words in place of a secret, with the fact that they state.
@@ -133,7 +134,7 @@ func (e *evidence) markFacts(c *credential) {
 		}
 	}
 	for _, m := range marks {
-		if m.fact == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {
+		if m.fact == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInCookie || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {
 			continue
 		}
 		if m.words.MatchString(c.mark) {
@@ -174,7 +175,7 @@ func (e *evidence) toldFacts() {
 		}
 		if m := cookieLine.FindStringSubmatch(w.text); m != nil {
 			if c, err := http.ParseSetCookie(strings.ReplaceAll(m[1], "=...", "=x")); err == nil {
-				e.withheld(c, e.target)
+				e.withheld(c, e.target, time.Time{})
 			}
 		}
 		if m := preflightLine.FindStringSubmatch(w.text); m != nil && !e.seen["preflight"] {

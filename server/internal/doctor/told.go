@@ -41,7 +41,7 @@ const maxClock = 4 * time.Minute
 // besideLine reports whether a line below a body belongs to a log, to a client or to a configuration.
 func besideLine(text string) bool {
 	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || clientCode.MatchString(text) || withoutCookies.MatchString(text) ||
-		cutHash.MatchString(text) && expandingPlace.MatchString(text)
+		cookieBlocked.MatchString(text) || cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
 
 // lineFacts adds facts about lines of a log, of a client or of a configuration that stand beside the exchange.
@@ -57,6 +57,9 @@ func (e *evidence) lineFacts() {
 	for _, w := range e.words {
 		if w.by == byPerson {
 			continue
+		}
+		if cookieBlocked.MatchString(w.text) { // no server says so of itself
+			e.add("cookie-blocked", Said, w.at, "the browser tells that it threw a cookie away: %s", e.quote(w.text))
 		}
 		if w.by == byLog {
 			e.lineFact(w)
