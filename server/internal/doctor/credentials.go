@@ -300,8 +300,17 @@ func bodyMembers(r *Request) map[string]string {
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.UseNumber()
 		if d.Decode(&object) == nil {
+			for _, value := range object {
+				if inner, ok := value.(map[string]any); ok { // {"user":{"password":…}}
+					for name := range inner {
+						members[name] = text(inner, name)
+					}
+				}
+			}
 			for name := range object {
-				members[name] = text(object, name)
+				if _, inner := object[name].(map[string]any); !inner {
+					members[name] = text(object, name)
+				}
 			}
 		}
 		return members
@@ -530,6 +539,9 @@ func (e *evidence) unsent(signIn bool) {
 	}
 	if e.response.Status == 407 && e.seen["proxy-authorization-sent"] {
 		return // the credentials that the refusal is about
+	}
+	if slices.ContainsFunc(personFields, r.Header.Has) {
+		return // a front end names the person
 	}
 	if r.Header.Has("X-Amz-Date") || r.Header.Has("DPoP") || signedAddress(e.target) || bytes.Contains(r.Body, []byte("UsernameToken")) {
 		return

@@ -439,12 +439,15 @@ func (d *diagnosis) disputed(ranked []*score) bool {
 
 // related fills a short list of causes up with those that often look the same as the first.
 func (d *diagnosis) related(ranked []*score) []*score {
-	if len(ranked) == 0 || ranked[0].sure() && ranked[0].closed {
+	var beside []string
+	switch {
+	case len(ranked) == 0 && !d.has("refused"), len(ranked) > 0 && ranked[0].sure() && ranked[0].closed:
 		return ranked
+	case len(ranked) > 0:
+		beside = kin[ranked[0].cause.ID]
 	}
-	beside := kin[ranked[0].cause.ID]
 	for _, b := range bare {
-		if ranked[0].points() < strong && d.has(strings.Fields(b.facts)...) {
+		if (len(ranked) == 0 || ranked[0].points() < strong) && d.has(strings.Fields(b.facts)...) {
 			beside = append(strings.Fields(b.causes), beside...) // the answer gives no reason: what was sent counts
 			break
 		}

@@ -52,6 +52,9 @@ var edges = []struct{ field, contains, name string }{
 	{"Cf-Mitigated", "", "Cloudflare"},
 }
 
+// fronts are products that sign people in before another program is asked.
+var fronts = []string{"OAuth2 Proxy", "Authelia or Authentik", "Cloudflare Access", "Google Identity-Aware Proxy", "Oathkeeper"}
+
 // genericRealms are realms that a person writes into the configuration of a front end. Programs name themselves.
 var genericRealms = regexp.MustCompile(`(?i)^(?:traefik|authelia|authentik|caddy|(?:restricted|private|protected|secured?|closed|internal)(?: (?:area|content|site|access|zone|page|server|files))?|` +
 	`(?:auth\w*|login|password|authentication|authorization)(?: is)? (?:required|needed|protected)(?: ?-.*)?|admin(?:istrator)?(?:'?s)?(?: (?:area|login|only))?|members only|basic auth|staging|dev(?:elopment)?|no entry|please log ?in|who are you\??|enter password)$`)
@@ -104,6 +107,17 @@ func (e *evidence) frontFacts() {
 	if secret && server != "" {
 		e.add("body-names-server", Computed, "body", "the body names another server, %s, and a secret for it", e.quote(server))
 	}
+	for _, p := range e.products {
+		if slices.Contains(fronts, p.Name) {
+			e.add("front-product", Computed, "response", "a sign-in in front of the application answered: %s", p.Name)
+		}
+	}
+	for _, name := range personFields {
+		if e.request.Header.Has(name) && !e.request.Header.Has("Authorization") {
+			e.add("person-in-field", Computed, name, "the field %s names the person: the server takes it from its front end alone", e.quote(name))
+			break
+		}
+	}
 	if relayPath.MatchString(e.target.Path) {
 		e.add("relay-address", Computed, "address", "the address is that of models: a gateway has this address too, and asks the vendor with a key of its own")
 	}
@@ -132,6 +146,7 @@ func (e *evidence) contrastFacts() {
 	if e.c.Subject < 0 {
 		return
 	}
+	e.triedFacts()
 	have := credentialsOf(e.request)
 	for i := range e.c.Exchanges {
 		x := &e.c.Exchanges[i]
@@ -154,8 +169,27 @@ func (e *evidence) contrastFacts() {
 		case sameHost(other, e.target) && e.seen["unsafe-method"] && (strings.EqualFold(x.Request.Method, "GET") || strings.EqualFold(x.Request.Method, "HEAD")) && len(have) > 0:
 			e.add("reading-accepted", Computed, "history", "the same credentials are accepted for %s, the refused request has %s", e.quote(x.Request.Method), e.quote(e.request.Method))
 		}
-		if i > e.c.Subject && sameHost(other, e.target) && len(have) > 0 && !samePath {
+		if (i > e.c.Subject || !e.request.Header.Has("Authorization")) && sameHost(other, e.target) && len(have) > 0 && !samePath {
 			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(other.Path))
+		}
+	}
+}
+
+// triedFacts adds facts about earlier tries at the same address: with other secrets, or while the server failed.
+func (e *evidence) triedFacts() {
+	others := 0
+	for _, x := range e.c.Earlier() {
+		if x.Request == nil || x.Response == nil || x.Probe != "" || !sameHost(parseTarget(x.Request), e.target) || parseTarget(x.Request).Path != e.target.Path {
+			continue
+		}
+		alike := slices.Equal(credentialsOf(x.Request), credentialsOf(e.request)) && string(x.Request.Body) == string(e.request.Body)
+		switch s := x.Response.Status; {
+		case s >= 500 && alike:
+			e.add("failed-before", Computed, "history", "the same request was answered %d before: something that the server needs did not answer", s)
+		case (s == 401 || s == 403 || s == 400 || s == 422) && !alike && (len(credentialsOf(x.Request)) > 0 || len(x.Request.Body) > 0):
+			if others++; others >= 2 {
+				e.add("several-tried", Computed, "history", "%d requests with other secrets were refused before", others)
+			}
 		}
 	}
 }
@@ -185,6 +219,7 @@ var (
 	quotedValue  = regexp.MustCompile(`^\s*(?:- )?[A-Z][A-Z0-9_]*(?:PASSWORD|PASS|SECRET|TOKEN|KEY|PW)[A-Z0-9_]*=(?:"[^"]*"|'[^']*')\s*$`)
 	emptySetting = regexp.MustCompile(`(?i)^\s*(?:- )?["']?[\w.-]*(?:secret|jwt_?key|signing_?key|auth_?key|client_?secret|public_?key|issuer(?:_?ur[il])?|jwks_?ur[il]|audience)["']?\s*[=:]\s*(?:""|''|null|undefined|None|)\s*[,;]?\s*$`)
 	banLine      = regexp.MustCompile(`(?i)\bban(?:ned)?\b.{0,80}\b\d{1,3}(?:\.\d{1,3}){3}|\b\d{1,3}(?:\.\d{1,3}){3}\b.{0,120}\bban(?:ned)?\b|\b(?:matched none of the|not in the|is not in) (?:trusted|allowed|allow|white)[ -]?(?:ips|list)|access forbidden by rule`)
+	settingTold  = regexp.MustCompile(`\b(?:[A-Z][A-Z0-9]*_)*(?:SECRET|KEY|JWKS|ISSUER|AUDIENCE|SALT)(?:_[A-Z0-9]+)*\b["'` + "`" + `]?.{0,60}\b(?:must be (?:set|configured|provided|defined)|(?:is |was )?not (?:set|configured|defined|provided)|must have a value|must not be empty|is (?:required|undefined|empty|missing))\b|(?i)\bsecret(?:OrPrivateKey|OrPublicKey)?\b.{0,30}\b(?:must have a value|should be set|must be provided|is required)\b|\bmissing secret_key_base\b|\bNo (?:secret|application encryption) key\b`)
 	anonymousOff = regexp.MustCompile(`(?i)--anonymous-auth=false|\bdefault[_ -]?(?:policy|action)["']?\s*[:=]\s*["']?(?:deny|denied|block)|\.denyAll\(\)|\banyRequest\(\)\.denyAll|\bdefaultAction:\s*deny`)
 	hidesField   = regexp.MustCompile(`(?i)\b(?:proxy|fastcgi|uwsgi|grpc)_hide_header\s+"?WWW-Authenticate|\bheader_down\s+-WWW-Authenticate|\bHeader\s+(?:always\s+)?unset\s+"?WWW-Authenticate|\bdel-header\s+WWW-Authenticate|\bunset\s+(?:be)?resp\.http\.WWW-Authenticate|\berror_page\s+401\b|\bproxy_intercept_errors\s+on`)
 )
@@ -219,6 +254,9 @@ func (e *evidence) besideFacts() {
 			{hashSet, "hash-shown", "the stored secret is shown"},
 			{quotedValue, "quotes-in-environment", "quotation marks stand in a variable: some programs take them for a part of the value"},
 			{emptySetting, "setting-empty", "a setting of the check is empty"},
+			{fieldDropped, "configuration-drops", "the configuration drops Authorization"},
+			{dollarInside, "configuration-expands", "a dollar sign stands in a secret where it is expanded: write it twice"},
+			{settingTold, "setting-lacks", "the server lacks a setting of the check"},
 			{banLine, "ban-told", "a line tells of a ban or of a list of addresses"},
 			{anonymousOff, "default-denies", "the configuration refuses all that it does not name"},
 			{hidesField, "challenge-hidden", "the configuration removes or replaces the challenge"},

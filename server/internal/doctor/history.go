@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -111,6 +112,14 @@ func (e *evidence) responseFacts() {
 				e.add("limit-spent", Computed, f.Name, "the limit is used up: %s is 0", e.quote(f.Name))
 			} else {
 				e.add("limit-left", Computed, f.Name, "%s is %s", e.quote(f.Name), e.quote(f.Value))
+			}
+		}
+	}
+	for _, prefix := range []string{"X-RateLimit-", "RateLimit-", "X-Rate-Limit-"} {
+		used, limit := strings.TrimSpace(r.Header.Get(prefix+"Used")), strings.TrimSpace(r.Header.Get(prefix+"Limit"))
+		if u, err := strconv.Atoi(used); err == nil && !r.Header.Has(prefix+"Remaining") {
+			if l, err := strconv.Atoi(limit); err == nil && u >= l && l > 0 {
+				e.add("limit-spent", Computed, prefix+"Used", "the limit is used up: %d of %d", u, l)
 			}
 		}
 	}
@@ -518,7 +527,7 @@ func (e *evidence) keyHistory(x *Exchange, before *url.URL, status int) {
 
 // otherAgentAlone reports whether two requests differ in User-Agent and in nothing else that they show.
 func otherAgentAlone(a, b *Request) bool {
-	if a.Header.Get("User-Agent") == b.Header.Get("User-Agent") {
+	if a.Header.Get("User-Agent") == b.Header.Get("User-Agent") && a.Header.Has("User-Agent") == b.Header.Has("User-Agent") {
 		return false
 	}
 	fields := func(r *Request) (all []string) {

@@ -79,7 +79,7 @@ var states = []struct {
 	text  string
 }{
 	{regexp.MustCompile(`(?i)\b(?:good|right|correct|valid|working)\b`), "said-good", "the credentials are right"},
-	{regexp.MustCompile(`(?i)\bread(?:[- ]only)?\b|\bread:|\b(?:limited|restricted|reduced|narrow|fine-grained)\b|\bwithout (?:access|permission|write|the (?:right|scope|permission|role))\b|\b(?:only|just) (?:the )?(?:scope|read)|\bwith (?:the )?(?:scopes? )?\w+:\w+`), "said-limited", "the credentials have a small right"},
+	{regexp.MustCompile(`(?i)\bread(?:[- ]only)?\b|\bread:|\b\w+-only\b|\b(?:limited|restricted|reduced|narrow|fine-grained)\b|\bwithout (?:access|permission|write|the (?:right|scope|permission|role))\b|\b(?:only|just) (?:the )?(?:scope|read)|\bwith (?:the )?(?:scopes? )?\w+:\w+`), "said-limited", "the credentials have a small right"},
 	{regexp.MustCompile(`(?i)\b(?:normal|ordinary|plain|other|another|regular|guest|viewer|non-?admin\w*|unprivileged|member)\b ?(?:user|account|person|member|role)?|\b(?:user|account|member) without\b|\bno admin\b|\bnot (?:an )?admin\w*`), "said-lesser", "the person is not the one with the right"},
 	{regexp.MustCompile(`(?i)\b(?:of|for) the (?:front|proxy|ingress|gateway|reverse proxy|web server|balancer)\b|\b(?:front|proxy|ingress|nginx|traefik|caddy|htpasswd|apache)(?:'s)? (?:user|password|credentials|login)\b`), "said-of-front", "the credentials are those of a front end"},
 	{regexp.MustCompile(`(?i)\b(?:of|for|from) the (?:app|application|program|backend)\b|\bapp(?:lication)?'s\b`), "said-of-application", "the credentials are those of the application"},

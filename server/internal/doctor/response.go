@@ -255,7 +255,18 @@ func (e *evidence) readWords() {
 	if u := e.request.URL; u != "" {
 		e.addressError(u, "address")
 	}
-	e.readBody(r.Body, "body", byServer)
+	if r.Header.Get("Content-Length") == "0" { // what stands below is no body
+		for line := range strings.Lines(string(r.Body[:min(len(r.Body), 16<<10)])) {
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "{") {
+				e.readBody(withoutMessage([]byte(line)), belowResponse, byLog)
+			} else if line != "" {
+				e.say(belowResponse, logPrefix.ReplaceAllString(line, ""), byLog)
+				e.embedded(line, belowResponse)
+			}
+		}
+	} else {
+		e.readBody(r.Body, "body", byServer)
+	}
 	if x := e.c.Refusal(); x != nil && x.Error != "" {
 		e.say("output of the client", x.Error, byLog)
 		e.embedded(x.Error, "output of the client")
@@ -373,7 +384,7 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 		}
 		return
 	}
-	if by == byServer && (logBegin.Match(body) || innerWords.Match(body[:min(len(body), 120)])) { // lines below a response without a body
+	if by == byServer && (logBegin.MatchString(string(body[:min(len(body), 200)])+"\n") || innerWords.Match(body[:min(len(body), 120)])) { // lines below a response without a body
 		for line := range strings.Lines(string(body)) {
 			e.say(belowResponse, line, byLog)
 			e.embedded(line, belowResponse)
@@ -392,7 +403,7 @@ var innerWords = regexp.MustCompile(`^Access to \w+ at '|^Cross-Origin Request B
 
 // logBegin matches the beginning of a line of a log, of the output of a client or of a program.
 var logBegin = regexp.MustCompile(`^(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[./]\d\d[./]\d{4} |\[?[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d|(?:\w+\.)*\w+(?:Error|Exception)\b|\w+\s*=\s*[\[{"']|` +
-	`Traceback|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) |\d\d:\d\d:\d\d[,. ]|\w+ \d{3} with |level=|time=|ts=|AH\d{5}|curl: |user "|client: |TLS: |\[(?:\w+:)?(?:error|warn|info|notice|debug|crit)\b|(?:ERROR|WARN|INFO|DEBUG)\b)`)
+	`Traceback|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) |\d\d:\d\d:\d\d[,. ]|\w+ \d{3} with |level=|time=|ts=|AH\d{5}|curl: |user "|client: |TLS: |\[[\w.:-]+\]\s*\n|(?:location|server|upstream) \S*\s*\{|<(?:VirtualHost|Location|Directory|set-header|IfModule)\b|--[a-z][\w-]+=|(?:environment|labels|services|env|command|annotations):\s*\n|- ["']?[A-Z][A-Z0-9_]+=|[A-Z][A-Z0-9_]{3,}=|\[(?:\w+:)?(?:error|warn|info|notice|debug|crit)\b|(?:ERROR|WARN|INFO|DEBUG)\b)`)
 
 // readJSON walks a JSON value.
 func (e *evidence) readJSON(value any, name, at string, by speaker, depth int, budget *int) {

@@ -38,7 +38,7 @@ var (
 		`^\s*#.*(?:\bsends nothing|\b(?:overrides?|overrode|shadows|wins over|takes? precedence)\b|\b[A-Z]*_[A-Z_]+ (?:is|was|are|were) (?:still )?set\b|\bunder (?:another|a different|the wrong) (?:host|name|registry|server|key|id)\b)`)
 	// A line of a client that looked for credentials and went on without.
 	clientLooked = regexp.MustCompile(`(?i)\bno (?:matching|suitable|stored|applicable) (?:credentials?|auth\w*|logins?)\b|\bfalling back (?:to|on) anonymous\b|\bno (?:credentials?|auth config) (?:found )?for (?:host|registry|realm|server|url)\b`)
-	ofProvider   = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\berror from provider\b|^provider returned error\b)`)
+	ofProvider   = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\blitellm\.AuthenticationError\b|\berror from provider\b|^provider returned error\b)`)
 )
 
 // outputFacts reads the status that the output of a client tells, and the words of a gateway about its provider.
@@ -60,7 +60,7 @@ func (e *evidence) outputFacts() {
 		}
 	}
 	for _, w := range e.words {
-		if w.by == byServer && e.response.Status >= 400 && ofProvider.MatchString(w.text) && !strings.Contains(w.text, "auth provider returned") { // Caddy calls its own sign-in so
+		if w.by != byPerson && e.response.Status >= 400 && ofProvider.MatchString(w.text) && !strings.Contains(w.text, "auth provider returned") { // Caddy calls its own sign-in so
 			e.add("provider-told", Computed, w.at, "the server tells the answer of another: %s", e.quote(w.text))
 		}
 		if w.by != byPerson && scopesNamed.MatchString(w.text) {

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -218,6 +219,10 @@ func merge(requests []Exchange, x *exchanges, notes []Note) {
 			own, rest := splitBody(body)
 			e.Response = &Response{Body: []byte(own)}
 			x.log = rest
+		} else if m := statusOutput.FindStringSubmatch(firstLine(body)); m != nil { // -w "%{http_code}", or a body that repeats the status
+			status, _ := strconv.Atoi(m[1])
+			e.Response = &Response{Status: status}
+			x.log = x.log[1:]
 		}
 		x.all = append(requests[:len(requests)-1:len(requests)-1], e)
 	case len(requests) == len(x.all):
@@ -236,6 +241,9 @@ func merge(requests []Exchange, x *exchanges, notes []Note) {
 		}
 	}
 }
+
+// statusOutput matches an output that is no more than a status.
+var statusOutput = regexp.MustCompile(`(?i)^\s*(?:HTTP[ /:]*)?([1-5]\d\d)(?:[ :-]+(?:unauthorized|forbidden|proxy authentication required|authorization required|ok|found|not found))?\s*$`)
 
 // following returns the request that a client sends after a response: to the address of a redirect, or
 // the same request with an answer to the challenge.
