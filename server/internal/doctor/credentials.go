@@ -129,7 +129,12 @@ var (
 	placeholderShape = regexp.MustCompile(`(?i)^["']?(?:null|undefined|none|nil|nan|\(null\)|\[object object\]|\[object promise\]|` +
 		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|my|insert|put)[-_ a-z]*>|` +
 		`(?:your|my|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
-	emptyShape   = regexp.MustCompile(`^(?:null|undefined|\(null\)|\[object Object\]|\$\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{.*\}\})$`)
+	emptyShape = regexp.MustCompile(`^(?:null|undefined|\(null\)|\[object Object\]|\$\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{.*\}\})$`)
+	// emptyPrinted matches what programs print in the place of a value, marks of templates, and the names of stored secrets.
+	emptyPrinted = regexp.MustCompile(`^["']?(?:%!\w?\(?.*|<nil>|<null>|<none>|<undefined>|<empty>|<unset>|%[svd@]|\{\d?\}|#\{[^{}]*\}|<%=?.*%>|%\(\w+\)s|@\w+@|__[A-Z][A-Z0-9_]+__|\[function.*|\[object \w+\]|<(?:function|bound method|built-in|coroutine|Future|class|Response|map|generator|Promise)\b.*|` +
+		`System\.[A-Z]\w+(?:\.\w+|\[\])*|Promise ?\{.*|\(\) ?=>.*|function ?\(.*|\$env:\w+|process\.env\.\w+|os\.(?:environ|getenv).*|System\.getenv.*|secrets\.\w+|op://\S+|ref\+\w+://\S+|vault:\S+|!secret \w+|!vault.*|arn:aws:(?:secretsmanager|ssm):\S+|projects/[^/]+/secrets/\S+|@Microsoft\.KeyVault\(.*|ENC\[.*|ENC\(.*|/run/secrets/\S+|file://\S+|(?:~|\.)?/(?:etc|home|root|var|secrets?|opt)/\S+)["']?$`)
+	// printedValue matches a secret with the name of its type around it.
+	printedValue = regexp.MustCompile(`^(?:Optional|Some|Just|Right|Ok|Present|Secret|SecretStr|String|Token|AccessToken|str|bytes|Buffer)\(.+\)?$|^b['"].+['"]$|^&?\{[A-Za-z].*\}$|^Optional\[.*\]$`)
 	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt)|true|false)["']?$`)
 	tokenShape   = regexp.MustCompile(`^[A-Za-z0-9._~+/=|:!-]+$`)
 	schemeWord   = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
@@ -649,6 +654,9 @@ func (e *evidence) valueForm(c *credential) bool {
 			e.add("empty-credential", Computed, at, "the field %s is empty", e.quote(at))
 		}
 		return false
+	case emptyPrinted.MatchString(bare) && c.shape == nil:
+		e.add("placeholder-word", Computed, at, "the secret is %s: what a program prints without a value, or the name of a secret", e.quote(bare))
+		return false
 	case c.unset && placeholderShape.MatchString(bare):
 		e.add("placeholder-mark", Computed, at, "the shell puts a variable in: %s", e.quote(bare))
 	case !c.masked && c.shape == nil && placeholderShape.MatchString(bare):
@@ -662,6 +670,11 @@ func (e *evidence) valueForm(c *credential) bool {
 		c.masked = true
 	}
 	plain := maskShape.ReplaceAllString(raw, "")
+	if printedValue.MatchString(bare) {
+		e.add("stray-octets", Computed, at, "a program printed the secret with the name of its type around it")
+		e.add("printed-with-type", Computed, at, "a program printed the secret with the name of its type around it")
+		return false
+	}
 	good := true
 	stray := func(id, format string, args ...any) {
 		good = false
@@ -731,7 +744,7 @@ func (e *evidence) fieldForm(c *credential) {
 		if more && !c.masked && strings.TrimSpace(rest) != "" && !strings.ContainsAny(value, "=,") {
 			e.add("stray-octets", Computed, at, "a blank stands in the secret")
 			e.add("blank-inside", Computed, at, "a blank stands in the secret")
-		} else if plain != "" && !more && !tokenShape.MatchString(plain) && !strings.ContainsAny(plain, `%"'`) {
+		} else if plain != "" && !more && !c.unset && !tokenShape.MatchString(plain) && !strings.ContainsAny(plain, `%"'`) {
 			e.add("not-token68", Computed, at, "the secret has octets that a token cannot have (RFC 9110 s11.2)")
 		}
 		e.tokenForm(c, value)

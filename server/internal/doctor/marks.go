@@ -31,8 +31,11 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)\bcut (?:off|at|after|in|short)\b|\bhalf\b|\btruncated\b|\bincomplete\b|\bfirst (?:two|2) parts\b|\bwithout (?:its )?signature part\b`), "jwt-cut", "the token was cut off"},
 	{regexp.MustCompile(`(?i)token alone|without (a )?colon|no colon`), "basic-no-colon", "no colon stands before the secret"},
 	{regexp.MustCompile(`(?i)too many|padding|not canonical`), "basic-padding", "the padding of base64 is wrong"},
-	{regexp.MustCompile(`(?i)\bopaque\b`), "opaque-sent", "the token is opaque"},
-	{regexp.MustCompile(`(?i)line ?end|newline|trailing (blank|space)|quotes around|in quotes`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
+	{regexp.MustCompile(`(?i)\bopaque\b|\breference[- ]token\b`), "opaque-sent", "the token is opaque"},
+	{regexp.MustCompile(`(?i)\bopaque\b|\breference[- ]token\b`), "opaque-told", "the token is opaque"},
+	{regexp.MustCompile(`(?i)\b(?:empty|unset|unexpanded|undefined|unresolved|placeholder|not set|literal(?:ly)?)\b`), "placeholder-told", "the value is empty or a placeholder"},
+	{regexp.MustCompile(`(?i)\b(?:publishable|public key|dsn|client[- ]?id|client[- ]?secret|app secret|webhook(?: signing)? secret|signing (?:secret|key)|authori[sz]ation code|device token|registration token|license key|ingest(?:ion)? key|write key|site key|deploy key|activation key|shared secret|private key|account (?:number|id)|key id|token id|user ?name|secret id|fingerprint)\b`), "no-api-secret", "the secret is of a kind that an API does not take"},
+	{regexp.MustCompile(`(?i)line ?end|newline|carriage return|\bCR ?LF\b|\bBOM\b|zero[- ]width|(?:leading|trailing) (?:blank|space|whitespace)|(?:space|blank) at (?:its|the) end|smart quotes|double quotes|(?:quotes|quotation marks|brackets) around|in quotes|in brackets|(?:with|including) (?:its )?(?:quotes|brackets|newline)`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
 }
 
 // described are words in place of a token, with the mistake that they name. The first row that matches counts.

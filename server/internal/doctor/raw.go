@@ -535,6 +535,9 @@ func (x *exchanges) finish() {
 	}
 	if body != "" {
 		own, rest := splitBody(body)
+		if r.Header.Get("Content-Length") == "0" && !bodyStart(own) { // what follows is not of the server
+			own, rest = "", strings.Split(body, "\n")
+		}
 		r.Body = []byte(own)
 		x.log = append(x.log, rest...)
 	}
@@ -715,6 +718,8 @@ func splitBody(text string) (body string, log []string) {
 		if i := strings.LastIndex(text, ">"); i >= 0 && !strings.Contains(text[:i], "\n\n20") {
 			end = i + 1
 		}
+	case programLine(firstLine(trimmed)):
+		end = 0
 	default:
 		if i := strings.Index(text, "\n\n"); i >= 0 && logLine(firstLine(strings.TrimLeft(text[i:], "\n"))) {
 			end = i

@@ -40,6 +40,9 @@ const maxClock = 4 * time.Minute
 
 // besideLine reports whether a line below a body belongs to a log, to a client or to a configuration.
 func besideLine(text string) bool {
+	if programLine(text) {
+		return true
+	}
 	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || clientCode.MatchString(text) || withoutCookies.MatchString(text) ||
 		cookieBlocked.MatchString(text) || cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
@@ -53,6 +56,11 @@ func (e *evidence) lineFacts() {
 	if strings.EqualFold(e.request.Header.Get("Upgrade"), "websocket") || e.target.Scheme == "ws" || e.target.Scheme == "wss" {
 		e.add("websocket", Computed, "request", "the request asks for a WebSocket (RFC 6455)")
 	}
+	e.clientLines()
+	e.placeFacts()
+	e.servicePlace()
+	e.serviceFacts()
+	e.misplacedFields()
 	told, withField := false, false
 	for _, w := range e.words {
 		if w.by == byPerson {

@@ -1,0 +1,328 @@
+package doctor
+
+import (
+	_ "embed"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Facts about the program that sent the request: lines of its source that set credentials, what stands in the body instead
+// of the fields, the environment that words of the user name, and the schemes that a service takes.
+
+// Forms of lines of a program, of a command and of a configuration.
+var (
+	// programForm matches a line of source code, a command or an entry of a configuration. The words of credentialWord have to
+	// stand in it too.
+	programForm = regexp.MustCompile(`^\s*(?:\$ \S|PS ?[A-Z]?:?[^>]{0,60}> |>>> |In \[\d+\]: |(?:var|let|const|final|auto|val|local|my|set|export|curl_setopt(?:_array)?|await|import|using|use|env|with)\b.{0,40}[\s(:=]|` +
+		`[$@]?[A-Za-z_][\w.]*(?:->|::|\.|\[)[\w"'.\]]{1,60}\s*(?:\(|=[^=\s]|= |\[)|[$@]?[A-Za-z_][\w.-]*(?:\s+(?:=|:=|=>)\s+\S|=["'$<{\[])|[A-Za-z_][\w.]*\(["'$\w]|["']?[\w-]+["']?\s*(?:=>|:)\s*(?:["'{\[$<]|Bearer |Basic |Token |\*{3})|` +
+		`-{1,2}[A-Za-z][\w-]*[ =]|\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:)`)
+	formBody       = regexp.MustCompile(`^[\w.-]+=[^\s]*(?:&[\w.-]+=|$)`)
+	credentialWord = regexp.MustCompile(`(?i)authori[sz]ation|authenticat|bearer|token|passw|credential|api[-_ ]?key|secret|basic[-_]?auth|\bauth\b|_auth\b|netrc|userpwd|\busername\b`)
+	// setsCredentials matches source code that sets credentials for its requests.
+	setsCredentials = regexp.MustCompile(`(?i)["'\[(:]\s*(?:(?:proxy-)?authorization|x-api-key|api-?key|x-auth-token)["'\])]*\s*\]?\s*(?:=>|[:,=])|\bauthorization\s*[:=]\s*["'` + "`" + `$]|NetworkCredential\(|UsernamePasswordCredentials|\bsetCredentials\(|CredentialsProvider|` +
+		`HTTP(?:Basic|Digest)Auth|\bauth\s*[=:]\s*[({\["']|CURLOPT_(?:USERPWD|USERNAME|XOAUTH2_BEARER)|\b(?:set_?)?basic_?auth(?:entication)?\s*[(=:]|\bset_?bearer_?(?:auth|token)?\(|bearer_?(?:token|auth)?\s*[(=]|with_?(?:token|auth|credentials)\(|` +
+		`AuthenticationHeaderValue|DefaultRequestHeaders|\bpreemptive\b|-H\s*["']?(?:Authorization|X-Api-Key)|--user[ =]|(?:^|\s)-u \S+:\S|\bpasswordCredentials\b|\bgetPasswordAuthentication\b|\bhttp_?auth\s*[(=:]`)
+	// bodyFields matches the fields of a request in its own body: the program gave them to the wrong argument.
+	bodyFields = regexp.MustCompile(`(?i)(?:["']headers["']\s*:\s*\{[^{}]*|^\s*\{\s*)["'](?:authorization|x-api-key|api-key|x-auth-token)["']\s*:|^(?:headers(?:\[|%5B)|authorization=)`)
+)
+
+// programLine reports whether a line is one of a program or a configuration and has to do with credentials.
+func programLine(text string) bool {
+	return len(text) < 400 && !formBody.MatchString(text) && programForm.MatchString(text) && credentialWord.MatchString(text)
+}
+
+// Agents of libraries that put the entry of .netrc for a host in place of the Authorization that the program set, or in an
+// empty place.
+var netrcAgent = regexp.MustCompile(`(?i)^(?:python-requests|httpie|rest-client|pip|twine|conda|poetry|gcloud|python-httpx/0\.[0-9]\.)\b`)
+
+// environments are names of environments, as labels of a host and as words of the user, with true for those that are not the
+// live one.
+var environments = map[string]bool{
+	"sandbox": true, "staging": true, "stage": true, "stg": true, "test": true, "testing": true, "testnet": true, "demo": true, "dev": true, "development": true,
+	"uat": true, "qa": true, "preprod": true, "preview": true, "paper": true, "practice": true, "trial": true,
+	"prod": false, "production": false, "live": false, "mainnet": false,
+}
+
+// regions are names of regions, as labels of a host and as words of the user.
+var regions = []string{"eu", "us", "uk", "au", "ap", "ca", "in", "jp", "cn", "intl", "international", "china", "europe", "global", "na", "emea", "apac"}
+
+// realmOfFront matches realms that people give to the password file of a front end, not those of programs.
+var realmOfFront = regexp.MustCompile(`(?i)^(?:restricted(?: \w+)?|protected(?: \w+)?|private(?: \w+)?|staging\b.*|development\b.*|preview\b.*|test(?: ?site| ?server)?|password(?: required| protected)?|(?:authentication|authorization|login|sign-?in) ?required|members?(?: only| area)?|admin(?:istrator|istration)?(?:'s)?(?: login| area| only)?|site|secure(?:d)?(?: area| site)?|enter password|auth|basic auth|traefik)$`)
+
+// kindLimited matches words of the user for a kind of token that some interfaces alone take.
+var kindLimited = regexp.MustCompile(`(?i)\b(?:app[- ]level|service[- ]account|deploy|job|project|installation|user|bot|account|group|admin|workspace|team|global|personal|machine|agent|device|session|temporary|read[- ]only|write)[- ]?(?:access[- ]?|api[- ]?)?(?:token|key)\b`)
+
+var (
+	labelBreak   = regexp.MustCompile(`[.-]`)
+	labelDigits  = regexp.MustCompile(`^([a-z]+)\d{1,2}$`)
+	markOfSecret = regexp.MustCompile(`(?i)\b([a-z]+) (?:api |access |secret |app |client |account |project |consumer )*(?:key|token|secret|credentials?|account|tenant|region|project|password|apikey|instance)\b|` +
+		`\b(?:of|for|from|in) (?:the |an? )?([a-z]+)(?: (?:account|region|environment|instance|site|cloud|tenant|project|org|stack|data ?cent(?:er|re)))?$`)
+	markOfHost = regexp.MustCompile(`(?i)\b(?:of|belongs to|made at|made on|created at|created on|issued for) (?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,})\b`)
+	selfHosted = regexp.MustCompile(`(?i)\bself[- ]hosted|\bon[- ]prem|\benterprise server\b|\bown (?:server|instance)\b|\blocal (?:server|instance)\b`)
+	cloudKey   = regexp.MustCompile(`(?i)\bcloud\b|\bsaas\b|\bhosted\b`)
+)
+
+// hostLabels returns the parts of a host's name, also without digits at their ends.
+func hostLabels(host string) (labels []string) {
+	for _, l := range labelBreak.Split(strings.ToLower(host), -1) {
+		labels = append(labels, l)
+		if m := labelDigits.FindStringSubmatch(l); m != nil {
+			labels = append(labels, m[1])
+		}
+	}
+	return labels
+}
+
+// placeFacts compares the environment and region that the words of the user name with the address.
+func (e *evidence) placeFacts() {
+	host := strings.ToLower(e.target.Hostname())
+	if host == "" || localHost(host) {
+		return
+	}
+	labels := hostLabels(host)
+	path := strings.FieldsFunc(strings.ToLower(e.target.Path), func(r rune) bool { return r == '/' || r == '-' || r == '_' })
+	trial, region, live := "", "", ""
+	for _, l := range labels[:max(0, len(labels)-2)] { // the last two are the name of the owner
+		if not, ok := environments[l]; ok && not {
+			trial = l
+		} else if ok {
+			live = l
+		}
+		if slices.Contains(regions, l) {
+			region = l
+		}
+	}
+	for _, p := range path {
+		if environments[p] {
+			trial = p
+		}
+	}
+	for name, not := range environments { // "sandboxapi", "api-sandbox2"
+		if not && len(name) > 4 && strings.Contains(host, name) {
+			trial = name
+		}
+	}
+	if named := trial + live + region; named != "" && publicHost(host) {
+		e.add("place-in-address", Computed, "address", "the name of the host has a region or an environment: %s", e.quote(named))
+	}
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		if c.mark == "" || c.kind == secretInCookie {
+			continue
+		}
+		differs := func(what string) {
+			e.add("place-of-mark-differs", Computed, c.place, "the input calls it %s; the address is %s", e.quote(c.mark), e.quote(host)+what)
+		}
+		for _, m := range markOfSecret.FindAllStringSubmatch(strings.ToLower(c.mark), 4) {
+			word := m[1] + m[2]
+			not, environment := environments[word]
+			switch {
+			case environment && not && trial == "" && (word != "test" && word != "dev" || e.seen["hosted-service"] || live != ""):
+				differs(", without " + word)
+			case environment && !not && trial != "":
+				differs(" with " + trial)
+			case slices.Contains(regions, word) && region != word && (region != "" || e.seen["hosted-service"]):
+				differs("")
+			}
+		}
+		if m := markOfHost.FindStringSubmatch(c.mark); m != nil && !strings.EqualFold(m[1], host) && !strings.HasSuffix(host, "."+strings.ToLower(m[1])) {
+			differs("")
+		}
+		if e.seen["hosted-service"] && selfHosted.MatchString(c.mark) || !e.seen["hosted-service"] && strings.Contains(strings.ToLower(c.mark), " cloud") && cloudKey.MatchString(c.mark) {
+			differs("")
+		}
+	}
+	for name, v := range bodyMembers(e.request) {
+		if e.has("hosted-service", "key-sent") && trial == "" && strings.EqualFold(v, "sandbox") {
+			e.add("place-of-mark-differs", Computed, "body member "+name, "the user is that of the sandbox; the address is %s", e.quote(host))
+		}
+	}
+	for _, p := range secretPlaces {
+		for i := range e.credentials {
+			value := e.credentials[i].value
+			if e.credentials[i].scheme == "basic" {
+				value = e.credentials[i].pass
+			}
+			if p.host.MatchString(host) && p.secret.MatchString(value) && !p.fits.MatchString(host) {
+				e.add("secret-of-other-place", Computed, e.credentials[i].place, "the secret is one for %s, the address is %s", p.want, e.quote(host))
+			}
+		}
+	}
+}
+
+// secretPlaces are secrets that show for which address of their maker they are good.
+var secretPlaces = []struct {
+	host, secret, fits *regexp.Regexp
+	want               string
+}{
+	{regexp.MustCompile(`\bdeepl\.com$`), regexp.MustCompile(`:fx$`), regexp.MustCompile(`^api-free\.`), "api-free.deepl.com"},
+	{regexp.MustCompile(`\balpaca\.markets$`), regexp.MustCompile(`^PK[A-Z0-9]{6,}|^PK<`), regexp.MustCompile(`^paper-api\.|^data\.`), "paper-api.alpaca.markets"},
+	{regexp.MustCompile(`\balpaca\.markets$`), regexp.MustCompile(`^AK[A-Z0-9]{6,}|^AK<`), regexp.MustCompile(`^api\.|^data\.`), "api.alpaca.markets"},
+	{regexp.MustCompile(`\bsquareup(?:sandbox)?\.com$`), regexp.MustCompile(`^EAAAl`), regexp.MustCompile(`sandbox`), "connect.squareupsandbox.com"},
+	{regexp.MustCompile(`\bsquareup(?:sandbox)?\.com$`), regexp.MustCompile(`^EAAAE`), regexp.MustCompile(`squareup\.com`), "connect.squareup.com"},
+	{regexp.MustCompile(`\bplaid\.com$`), regexp.MustCompile(`^access-sandbox-`), regexp.MustCompile(`^sandbox\.`), "sandbox.plaid.com"},
+	{regexp.MustCompile(`\bplaid\.com$`), regexp.MustCompile(`^access-production-`), regexp.MustCompile(`^production\.`), "production.plaid.com"},
+	{regexp.MustCompile(`\bnewrelic\.com$|\bnr-data\.net$`), regexp.MustCompile(`^eu01xx`), regexp.MustCompile(`eu0?1?\.`), "the region EU"},
+	{regexp.MustCompile(`\bapi\.mailchimp\.com$`), regexp.MustCompile(`-us1$`), regexp.MustCompile(`^us1\.`), "us1.api.mailchimp.com"},
+}
+
+// clientLines reads lines of the program and the body that it sent.
+func (e *evidence) clientLines() {
+	if m := bodyFields.Find(e.request.Body[:min(len(e.request.Body), 16<<10)]); m != nil && e.seen["authorization-absent"] {
+		e.add("fields-in-body", Computed, "body", "the body of the request has the fields that the program wanted to send")
+	}
+	for name := range e.target.Query() {
+		if l := strings.ToLower(name); e.seen["authorization-absent"] && (l == "headers[authorization]" || l == "headers.authorization" || l == "headers") {
+			e.add("fields-in-body", Computed, "address", "the address has the fields that the program wanted to send")
+		}
+	}
+	for _, w := range e.words {
+		if w.by == byLog && setsCredentials.MatchString(w.text) && programLine(w.text) {
+			e.add("program-sets", Computed, w.at, "the program sets credentials: %s", e.quote(strings.TrimSpace(w.text)))
+		}
+	}
+	for _, c := range e.challenges {
+		if realm, _ := c.Param("realm"); strings.EqualFold(c.Scheme, "Basic") && realmOfFront.MatchString(realm) {
+			e.add("realm-of-front", Computed, e.challengeField(), "the realm %s is one of a front end's password file", e.quote(realm))
+		}
+	}
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		if c.shape != nil && c.kind == secretInAuthorization && (strings.Contains(c.shape.Kind, "publishable") || c.shape.Kind == "public key") && !c.shape.Wrong && !(c.scheme == "basic" && c.pass != "") {
+			e.add("publishable-sent", Computed, c.place, "the secret is a %s, which is made for pages of a browser", c.shape.kind)
+		}
+		if c.kind == secretInAuthorization && (c.shape != nil && c.shape.Kind == "app token" || kindLimited.MatchString(c.mark)) {
+			e.add("kind-limited", Computed, c.place, "some interfaces alone take this kind of token")
+		}
+		if c.scheme == "basic" && c.kind == secretInAuthorization && keyUser.MatchString(c.user) {
+			e.add("key-as-user", Computed, c.place, "the user name has the form of a key: a program's credentials, not a person's")
+		}
+	}
+	if agent := e.request.Header.Get("User-Agent"); netrcAgent.MatchString(agent) {
+		e.add("netrc-agent", Computed, "User-Agent", "the library reads .netrc: %s", e.quote(agent))
+	}
+	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		if line = strings.TrimSpace(line); line == "[]" || line == "''" || line == `""` || line == "<>" || line == "||" {
+			e.add("variable-empty", Computed, fmt.Sprintf("log line %d", i+1), "the output shows a variable that is empty: %s", line)
+		}
+	}
+}
+
+// service is an interface with the places where it takes credentials.
+type service struct {
+	host, path string
+	takes      []string // schemes of Authorization, names of fields, "bare" for no scheme, "parameter NAME"
+	keys       bool     // counts for keys and API tokens alone: tokens of OAuth go another way
+}
+
+//go:embed services.txt
+var servicesText string
+
+// services are services whose API tokens or keys go in another way than as Bearer. Documentation of each service.
+var services = func() (list []service) {
+	for line := range strings.Lines(servicesText) {
+		place, takes, ok := strings.Cut(strings.TrimSpace(line), " | ")
+		if !ok {
+			continue
+		}
+		takes, keys := strings.CutSuffix(takes, " | keys")
+		host, path, _ := strings.Cut(place, "/")
+		if path != "" {
+			path = "/" + path
+		}
+		list = append(list, service{
+			host:  host,
+			path:  path,
+			takes: strings.Split(takes, ", "),
+			keys:  keys,
+		})
+	}
+	return list
+}()
+
+// apiKeyMark matches words of the user for a key, or for an API token of a person.
+var apiKeyMark = regexp.MustCompile(`(?i)\bkey\b|\b(?:api|personal|user|bot|hec|job|integration|service|app)[- _]?(?:api[- _]?|access[- _]?)?(?:token|key)\b|\bapi[-_]?key\b|\bPAT\b|JOB_TOKEN|API_TOKEN|API_KEY`)
+
+// jobMark matches words of the user for the token of a CI job.
+var jobMark = regexp.MustCompile(`(?i)\bjob[ _-]?token\b|CI_JOB_TOKEN`)
+
+// keyUser matches user names that are keys of programs.
+var keyUser = regexp.MustCompile(`^(?:(?:ck|pk|sk|api|key|app|client|rzp|AC|SK)[_-]?[0-9A-Za-z_-]{12,}|[0-9a-f]{24,}|[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27})$`)
+
+// serviceFacts compares the way of the credentials with those that the service takes.
+func (e *evidence) serviceFacts() {
+	auth := e.sent(secretInAuthorization)
+	field := e.sent(secretInField)
+	if auth == nil && field == nil {
+		return
+	}
+	if c := auth; c != nil && c.scheme == "bearer" && jobMark.MatchString(c.mark) && strings.Contains(e.target.Path, "/api/v4/") {
+		e.add("scheme-not-taken", Computed, c.place, "GitLab takes the token of a job in the field JOB-TOKEN, the request has it as Bearer")
+		return
+	}
+	for _, s := range services {
+		if s.host != "*" && !hostIs(e.target.Host, s.host) || s.path != "" && !strings.Contains(e.target.Path, s.path) {
+			continue
+		}
+		way, c := "", auth
+		switch {
+		case auth != nil && auth.scheme != "":
+			way = auth.scheme
+		case auth != nil:
+			way = "bare"
+		default:
+			way, c = strings.ToLower(field.place), field
+		}
+		if s.keys && !apiKeyMark.MatchString(c.mark) && (c.masked || c.token != nil) && way != "bare" && c.shape == nil {
+			continue
+		}
+		if s.host == "*" && (c.shape != nil || c.token != nil) {
+			continue
+		}
+		taken := slices.ContainsFunc(s.takes, func(t string) bool {
+			if name, ok := strings.CutPrefix(t, "parameter "); ok {
+				return e.target.Query().Has(name)
+			}
+			return strings.EqualFold(t, way) || e.request.Header.Has(t)
+		})
+		if taken || way == "bare" && !slices.Contains(s.takes, "bare") && !slices.ContainsFunc(s.takes, func(t string) bool { return strings.Contains(t, "-") }) {
+			if !taken {
+				e.add("service-wants-scheme", Computed, c.place, "%s takes such credentials as %s, the request has no scheme", e.quote(e.target.Host), strings.Join(s.takes, " or "))
+			}
+			return
+		}
+		e.add("scheme-not-taken", Computed, c.place, "%s takes such credentials as %s, the request has %s", e.quote(e.target.Host), strings.Join(s.takes, " or "), e.quote(way))
+		return
+	}
+}
+
+// servicePlaces are services with several regions or environments under one name or several. A key of one is unknown in the
+// others.
+var servicePlaces = regexp.MustCompile(`(?i)(?:^|\.)(?:api\.mailgun\.net|go\.urbanairship\.com|api\.amadeus\.com|api\.datadoghq\.com|api\.newrelic\.com|(?:\w+\.)?posthog\.com|api\.intercom\.io|api\.opsgenie\.com|` +
+	`api\.segment\.io|[\w-]+\.braze\.com|[\w-]+\.pinecone\.io|api\.smith\.langchain\.com|cloud\.langfuse\.com|api\.sumologic\.com|mixpanel\.com|amplitude\.com|api(?:-m)?\.paypal\.com|connect\.squareup\.com|` +
+	`quickbooks\.api\.intuit\.com|plaid\.com|docusign\.net|zohoapis\.com|api\.moonshot\.(?:ai|cn)|dashscope(?:-intl)?\.aliyuncs\.com|api\.minimaxi?\.\w+|open\.bigmodel\.cn|api\.z\.ai|api\.siliconflow\.\w+|deepl\.com|` +
+	`api\.binance\.(?:com|us)|api\.bybit\.com|alpaca\.markets|oanda\.com|api\.ebay\.com|fedex\.com|ups\.com|adyen\.com|africastalking\.com|api\.sendgrid\.com|logs\.\w+\.com|api\.twilio\.com|api\.iterable\.com|` +
+	`api\.customer\.io|track\.customer\.io|api\.rollbar\.com|us\.sentry\.io|api\.honeycomb\.io|api\.launchdarkly\.com|logz\.io|api\.nylas\.com|api\.vonage\.com|api\.nexmo\.com|api\.kraken\.com|api\.coinbase\.com)$`)
+
+func (e *evidence) servicePlace() {
+	if host := e.target.Hostname(); servicePlaces.MatchString(host) {
+		e.add("several-places", Computed, "address", "the service of %s has several regions or environments, and each knows its own keys alone", e.quote(host))
+	}
+}
+
+// misplacedName matches fields that a program meant to be Authorization.
+var misplacedName = regexp.MustCompile(`(?i)^(?:auth?or[iy][sz]?ations?|authenti[cf]ation|authorisation|authorization[-_]?(?:header|token)|bearer|autorization|authorizaton|authorizations)$`)
+
+// misplacedFields adds a fact about a field whose name is not that of a standard.
+func (e *evidence) misplacedFields() {
+	if !e.seen["authorization-absent"] {
+		return
+	}
+	for _, f := range e.request.Header {
+		if misplacedName.MatchString(f.Name) && !strings.EqualFold(f.Name, "Authorization") {
+			e.add("field-misnamed", Computed, f.Name, "the field is called %s; servers read Authorization", e.quote(f.Name))
+		}
+	}
+}
