@@ -23,13 +23,6 @@ var (
 	networkError = regexp.MustCompile(`\b(?:ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|EHOSTUNREACH|UnknownHostException|ConnectException|SocketTimeoutException|ResourceAccessException)\b|` +
 		`(?i)\bgetaddrinfo\b|name or service not known|failure in name resolution|no such host\b|\burlopen error\b|\bi/o timeout\b|context deadline exceeded|` +
 		`\bexpected 200 ok from\b|\b(?:request|connection|connect) timed out\b|\bresponded with (?:status )?(?:code )?(?:5\d\d|404)\b`)
-	timeOfRequest  = regexp.MustCompile(`(?i)\b(?:request |message |query )?time ?stamp\b.{0,24}\b(?:expired|too (?:old|late|early)|out of)|\b(?:time|timestamp) check failed\b|\b(?:query|request) (?:is )?out of time\b|\biat\b.{0,40}\b(?:in (?:the )?past|check|validation|prior|before)\b`)
-	plainTransport = regexp.MustCompile(`(?i)\bplain ?-?(?:text)?(?: http)? (?:traffic|request|connection|auth\w*|login)\b|\bhttp request (?:was sent )?to an? https\b|\binsecure (?:url|connection|transport|channel)\b|\bonly (?:over|via|through) (?:https|ssl|tls)\b`)
-	newerSignIn    = regexp.MustCompile(`(?i)\bfresh (?:token|log-?in|authentication|session)\b|\brequires? (?:a )?recent\b|\brecent (?:log-?in|sign-?in|authentication)\b|\bre-?authenticat(?:e|ion)\b.{0,24}\b(?:required|needed|necessary)\b`)
-	tooOften       = regexp.MustCompile(`(?i)\babuse detection\b|\bwait (?:for )?(?:a few|an?|some|\d+) (?:seconds?|minutes?|hours?|while|moment)\b|\b(?:try|retry) again (?:later|in (?:a few |an? |\d+ )?(?:seconds?|minutes?|hours?))\b|\blimiting (?:requests|connections)\b|\bthrottl(?:ed|ing)\b`)
-	keyReadsOnly   = regexp.MustCompile(`(?i)\b(?:key|token|credentials?)\b.{0,20}\b(?:is |are |has |only )?read[- _]only\b|\bread[- _]only (?:api |access )?(?:key|token)\b|\bout[ _]of[ _]scope\b|\bmissing[ _](?:oauth[ _])?scopes?\b`)
-	partUndecoded  = regexp.MustCompile(`(?i)\b(?:invalid|incorrect|wrong|bad|illegal) (?:\w+ ){0,2}(?:padding|encoding|segments?(?: length)?)\b`)
-	claimMustBe    = regexp.MustCompile(`(?i)\bmust contain (?:an? |the )?["']?(?:kid|exp|iat|sub|iss|aud|jti)\b|\b(?:in|of) (?:the |your )?(?:access )?(?:token|jwt) must (?:be|have)\b|\bclaim (?:has|had) (?:the )?value\b|\bexpiration (?:time |claim )?(?:is )?required\b`)
 	remoteDocument = regexp.MustCompile(`(?i)jwks|key|issuer|discovery|well-known|introspect|userinfo|ldap|metadata|certs`)
 )
 
@@ -74,20 +67,6 @@ func (w passage) partTopic() (topic string, always bool) {
 		return "claim-missing", true
 	case decodeError.MatchString(text):
 		return "malformed-credentials", true
-	case timeOfRequest.MatchString(text):
-		return "clock-wrong", true
-	case plainTransport.MatchString(text):
-		return "insecure-transport", false
-	case newerSignIn.MatchString(text):
-		return "second-factor-owed", false
-	case keyReadsOnly.MatchString(text):
-		return "insufficient-scope", false
-	case partUndecoded.MatchString(text):
-		return "malformed-credentials", false
-	case claimMustBe.MatchString(text):
-		return "claim-missing", true
-	case tooOften.MatchString(text):
-		return "rate-limited", false
 	case claimForm2.MatchString(text):
 		return "claim-missing", true
 	case namedClaim.MatchString(text) && (len(names) == 0 || strings.Contains(strings.ToLower(text), "claim")):
@@ -102,5 +81,5 @@ func (w passage) partTopic() (topic string, always bool) {
 			return "claim-missing", false
 		}
 	}
-	return "", false
+	return formOf(text)
 }

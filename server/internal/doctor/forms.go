@@ -1,0 +1,80 @@
+package doctor
+
+import (
+	"regexp"
+	"strings"
+)
+
+// form is a form of text that names a cause. It says more than single words do.
+type form struct {
+	topic  string
+	always bool   // it stands for all other topics of the text; else only where no other special one was found
+	needs  string // words of which the text has one, in lower case: a quick look before the expression
+	re     *regexp.Regexp
+}
+
+// forms are tried in order; the first one that fits counts.
+var forms = func() []form {
+	list := []struct {
+		topic     string
+		always    bool
+		needs, re string
+	}{
+		{"server-misconfigured", true, "configur backend scheme config readable material directory secret pem pubkey file key", `\b(?:no|missing) (?:auth\w*|identity|log-?in) (?:back-?ends?|schemes?|providers?|realms?)\b|` +
+			`\b(?:isn't configured|bad[_ ]config)\b|^.{0,60}\bmis-?configured\b|\bnot (?:properly|fully|correctly|set-? ?up|configurated)(?: configur\w+| set-? ?up)?\b.{0,20}(?:\bfor\b|,|$)|` +
+			`\b(?:no such file or directory|not readable|key material)\b|\blacks? (?:a |the )?(?:jwt )?secret\b|\bsecret or public key must be\b|` +
+			`\b(?:pars\w+|invalid|malformed) (?:pub(?:lic)?[ _-]?key|pem|x\.?509)\b|\b(?:could not|cannot|can't|failed to|unable to) (?:open|read|load) (?:\w+ ){0,3}(?:file|certificate bundle|keystore)\b|\bno (?:\w+ )?file was specified\b`},
+		{"cross-site-refused", true, "csrf xsrf cross forger referer referrer", `\b(?:csrf|xsrf)\b.{0,40}\b(?:token|check|fail\w*|invalid|missing|violation|attempt|mismatch\w*|header|protection|rejected)|` +
+			`\bcross[ -](?:site|origin)\b.{0,24}\b(?:request|form|post)\b|\bforgery\b|\breferr?er\b.{0,24}\b(?:required|match|missing|check\w*|invalid|polic\w+|denied)`},
+		{"clock-wrong", true, "time iat", `\b(?:request |message |query )?time ?stamp\b.{0,24}\b(?:expired|too (?:old|late|early)|out of)|\b(?:time|timestamp) check failed\b|` +
+			`\b(?:query|request) (?:is )?out of time\b|\biat\b.{0,40}\b(?:in (?:the )?past|check|validation|prior|before)\b`},
+		{"wrong-algorithm", true, "algorithm signed signature unsecured secured hs256 symmetric", `\b(?:un|not )signed\b.{0,24}\b(?:jwts?|tokens?)\b.{0,24}(?:not|reject|$)|\bunsigned (?:\w+ )?token\b|\bunsecured\b.{0,10}\bjwts?\b|'none' signature|` +
+			`\balgorithm\b.{0,20}\b(?:does not|doesn't|did not) match\b|\bkey for this algorithm\b|\bmust be an? (?:a)?symmetric key\b|\bexpected configured algorithm\b`},
+		{"insecure-transport", false, "plain http insecure only", `\bplain ?-?(?:text)?(?: http)? (?:traffic|request|connection|auth\w*|login)\b|\bhttp request (?:was sent )?to an? https\b|` +
+			`\binsecure (?:url|connection|transport|channel|authentication)\b|\bonly (?:over|via|through) (?:https|ssl|tls)\b`},
+		{"identity-unknown-here", true, "sign registr provision mapped corresponding matching role", `\b(?:sign-?up|auto[- ]?(?:regist\w+|provision\w*|creat\w+)|self[- ]registration|registration)\b.{0,24}\b(?:disabled|not (?:allowed|enabled|open|permitted))|` +
+			`\b(?:not|isn't) mapped\b|\bno (?:corresponding|matching) (?:publisher|user|account|identity|mapping)\b|\brole ["'\\]*[\w.-]+["'\\]* does not exist\b`},
+		{"method-retired", true, "login log-in sign-in signin sso flow auth", `\b(?:password|local|username)[ -](?:sign-?in|log-?in|auth\w*|flow)s?\b.{0,20}\b(?:disabled|not (?:enabled|available))\b|\b(?:local|password)-log-?in-disabled\b`},
+		{"second-factor-owed", false, "fresh recent re-auth reauth verification factor elevated confirmation", `\bfresh (?:token|log-?in|authentication|session)\b|\brequires? (?:a )?recent\b|\brecent (?:log-?in|sign-?in|authentication)\b|` +
+			`\bre-?authenticat(?:e|ion)\b.{0,24}\b(?:required|needed|necessary)\b|\brequires? re-?authentication\b|\b(?:enter|provide|requires?|missing|invalid|wrong)\b.{0,16}\bverification code\b|` +
+			`\b(?:more|additional) factors?\b|\belevated (?:permission|session|access)\b|\bpassword confirmation\b`},
+		{"insufficient-scope", false, "permission key token scope", `\b(?:missing|required?|requires?|lacks?|needs?|without)\b.{0,24}\b(?:permissions?|rights?|abilit\w+)\b:? ?["'` + "`" + `(\[]?[a-z_]+[:.][a-z_*]+\b|` +
+			`\b(?:key|token|credentials?)\b.{0,20}\b(?:is |are |has |only )?read[- _]only\b|\bread[- _]only (?:api |access )?(?:key|token)\b|\bout[ _]of[ _]scope\b|\bmissing[ _](?:oauth[ _])?scopes?\b|` +
+			`\b(?:api key|oauth token|access token|app) (?:is not|isn't|cannot|can not|can't) (?:authorized|allowed|permitted|configured)?(?: ?to| with)? ?(?:use|perform|access|call|do)\b|\bapi key is restricted to\b|\bnot allowed with this (?:api )?(?:key|token)\b|` +
+			`\bnot configured with the appropriate (?:\w+ ){0,2}permissions\b`},
+		{"wrong-credential-kind", false, "type refresh key token delegated", `\b(?:different|wrong|another|other) (?:token |key |credential )?type\b|\bonly non-refresh\b|\bnot an? (?:user|bot|service|admin|secret|public|server) (?:api )?(?:key|token)\b|` +
+			`\bmust be made with an? \w+ (?:key|token)\b|\bdelegated (?:auth\w*|permission|access)|\b(?:key|token) expected\b|\bwith legacy (?:api )?(?:keys?|tokens?)\b`},
+		{"not-permitted", false, "group org team role require", `\b(?:not|doesn't|does not)(?: appear)? (?:in|a member of|member of|belong to|have the right)\b.{0,24}\b(?:groups?|orgs?|organi[sz]ations?|teams?|roles?)\b|` +
+			`\bdoes not meet 'require'ments\b|\bpermissions violation\b|\bdenied by default\b`},
+		{"malformed-credentials", false, "padding encoding segment json claims jws header", `\b(?:invalid|incorrect|wrong|bad|illegal) (?:\w+ ){0,2}(?:padding|encoding|segments?(?: length)?)\b|` +
+			`\b(?:jws|jwt|token|claims set|payload)\b.{0,30}\b(?:(?:in|not (?:a )?)valid json|json object|header is invalid)|\bpars\w+ claims\b|\bclaims? pars\w+ failed\b|\binvalid claims encoding\b|` +
+			`\b(?:decoding|read|parse)\w*\b.{0,10}\bjson (?:value|token)\b|\bwhile decoding from json\b`},
+		{"claim-missing", true, "claim must expiration", `\bmust contain (?:an? |the )?["']?(?:kid|exp|iat|sub|iss|aud|jti)\b|\b(?:in|of) (?:the |your )?(?:access )?(?:token|jwt) must (?:be|have)\b|` +
+			`\bclaim (?:has|had) (?:the )?value\b|\bexpiration (?:time |claim )?(?:is )?required\b`},
+		{"edge-refused", false, "waf firewall mod filter robot bot rejected support categor guru", `\bwaf\b|\bweb application firewall\b|\bmod_?security\b|\brequest filtering\b|\byour support id\b|\bcontent categor|` +
+			`\bnot a (?:ro)?bot\b|\brequested url was rejected\b|\bguru meditation\b|\bcontent_filter`},
+		{"rate-limited", false, "abuse wait again limiting throttl", `\babuse detection\b|\bwait (?:for )?(?:a few|an?|some|\d+) (?:seconds?|minutes?|hours?|while|moment)\b|` +
+			`\b(?:try|retry) again (?:later|in (?:a few |an? |\d+ )?(?:seconds?|minutes?|hours?))\b|\blimiting (?:requests|connections)\b|\bthrottl(?:ed|ing)\b`},
+	}
+	var out []form
+	for _, f := range list {
+		out = append(out, form{f.topic, f.always, f.needs, regexp.MustCompile(`(?i)` + f.re)})
+	}
+	return out
+}()
+
+// formOf returns the first form that a text has.
+func formOf(text string) (topic string, always bool) {
+	lower := strings.ToLower(text)
+	for _, f := range forms {
+		for word := range strings.FieldsSeq(f.needs) {
+			if strings.Contains(lower, word) {
+				if f.re.MatchString(text) {
+					return f.topic, f.always
+				}
+				break
+			}
+		}
+	}
+	return "", false
+}

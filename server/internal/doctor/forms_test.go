@@ -1,0 +1,34 @@
+package doctor
+
+import "testing"
+
+// TestForms reads texts whose form names a cause, and texts that are near and name none.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	for topic, texts := range map[string][]string{
+		"server-misconfigured": {"No authentication backends were configured on this server.", "Error: misconfigured csrf", "Server lacks JWT secret", "secretOrPublicKey is not valid key material",
+			"Could not open group file: /etc/groups", "X509 parse pubkey fails", "open /certs/root.crt: no such file or directory"},
+		"cross-site-refused":    {"CSRF token validation failed", "The referrer does not match the host.", "Cross-site POST form submissions are forbidden", "cross-origin request detected from Sec-Fetch-Site header"},
+		"clock-wrong":           {"Request timestamp expired", "Wsse authorized time check failed.", "token iat validation failed", "Query out of time"},
+		"wrong-algorithm":       {"Unsigned authorization token", "'none' signature type is not allowed", "Incorrect key for this algorithm", "must be an asymmetric key when using RS256"},
+		"insecure-transport":    {"received plaintext http traffic on an https channel", "Client sent an HTTP request to an HTTPS server.", "Password not allowed for insecure authentication"},
+		"identity-unknown-here": {"Signup is not allowed for this client", "ARN is not mapped", "valid token, but no corresponding publisher", `role "editor" does not exist`},
+		"method-retired":        {"Password login has been disabled", "[[error:local-login-disabled]]"},
+		"second-factor-owed":    {"Fresh token required", "Please enter the verification code", "More factors are required to complete the sign in process.", "Password confirmation required."},
+		"insufficient-scope":    {"You are missing the required permission droplet:create.", "API key is read-only", "This API key cannot perform the specified action on this gem.", "Method not allowed with this API key"},
+		"wrong-credential-kind": {"expected a different token type for this endpoint", "Only non-refresh tokens are allowed", "The API key provided is not a user key"},
+		"not-permitted":         {"User does not have the right roles.", `user "ada" not in required orgs or teams`, "user 'bob' does not meet 'require'ments for user"},
+		"malformed-credentials": {"Invalid payload padding", "Bad token; invalid JSON", "Payload of JWS object is not a valid JSON object", "Error while decoding from JSON"},
+		"claim-missing":         {"The JSON Web Token must contain a kid header value but did not.", "username in token must be set", "token expiration required"},
+		"edge-refused":          {"Request not allowed due to WAF block.", "ModSecurity: Access denied with code 403", "Making sure you're not a bot!"},
+		"rate-limited":          {"You have triggered an abuse detection mechanism.", "Please try again in 4 seconds", `limiting connections by zone "addr"`},
+		"": {"Access to the file is read by all", "The request has no time", "You may wait here", "Use another key of the keyboard", "The signature of the letter", "Configuration of the page", "Missing permission to speak",
+			"The form was sent across the site", "the algorithm of this server", "Sign in to see your groups", "This is plain text"},
+	} {
+		for _, text := range texts {
+			if got, _ := formOf(text); got != topic {
+				t.Errorf("%q: %q, want %q", text, got, topic)
+			}
+		}
+	}
+}
