@@ -6,19 +6,23 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Forms of what browsers send and of the pages to which servers send them.
 var (
-	factorPage    = regexp.MustCompile(`(?i)(^|[/_.?&=-])(2fa|mfa|totp|u2f|webauthn|two-?_?factor|second-?_?factor|multi-?_?factor|select-?challenge|otp|one-time-(?:code|password)|authenticator|step-?_?up|verify-(?:code|device|login|2fa|mfa)|login/challenge|challenge/(?:totp|email|sms|u2f|webauthn|backup))([/_.?&=-]|$)`)
-	factorTold    = regexp.MustCompile(`(?i)"(?:mfa|2fa|totp|otp|two_?factor|second_?factor|requires?_?(?:2fa|mfa|otp|totp|two_?factor)|(?:mfa|2fa|otp|totp|two_?factor)_?(?:required|needed|enabled|pending|token|challenge|state))[a-z_]*"\s*:\s*(?:true|"[^"]+"|\[|\{)`)
-	cookieBlocked = regexp.MustCompile(`(?i)\bset-cookie\b.{0,300}\b(?:was|were|is) (?:blocked|rejected|ignored)\b|\bcookie\b.{0,120}\bhas been (?:rejected|blocked)\b`)
+	factorPage    = regexp.MustCompile(`(?i)(^|[/_.?&=-])(2fa|mfa|totp|u2f|webauthn|two-?_?factor|second-?_?factor|multi-?_?factor|select-?challenge|otp|one-time-(?:code|password)|authenticator|step-?_?up|sudo|re-?auth(?:enticat\w+)?|elevate|confirm-?_?(?:password|identity|access)|password[/_-]confirm(?:ation)?|verify-(?:code|device|login|2fa|mfa)|login/challenge|challenge/(?:totp|email|sms|u2f|webauthn|backup))([/_.?&=-]|$)`)
+	factorTold    = regexp.MustCompile(`(?i)"(?:mfa|2fa|totp|otp|two_?factor|second_?factor|requires?_?(?:2fa|mfa|otp|totp|two_?factor)|(?:mfa|2fa|otp|totp|two_?factor)_?(?:required|needed|enabled|pending|token|challenge|state))[a-z_]*"\s*:\s*(?:true|"[^"]+"|\[|\{)|:\s*"(?:mfa|2fa|totp|otp|two[-_]?factor|second[-_]?factor)[-_a-z]*"`)
+	cookieBlocked = regexp.MustCompile(`(?i)\bset-cookie\b.{0,300}\b(?:was|were|is) (?:blocked|rejected|ignored)\b|\bcookie\b.{0,120}\bhas been (?:rejected|blocked)\b|\bcookie\b["']* is too (?:large|big|long)\b|\bcookies? (?:larger|bigger) than\b|\bcookie size limit\b`)
 	stepUp        = regexp.MustCompile(`(?i)[?&](?:acr_values=|max_age=0(?:&|$)|vtr=)`)
 	guardName     = regexp.MustCompile(`(?i)csrf|xsrf|requestverificationtoken|authenticity_token|^_token$|form_key|x-wp-nonce|crumb`)
 	plainNames    = regexp.MustCompile(`(?i)csrf|xsrf|^_?_?(?:g[ac]|gid|gat|utm\w*|fbp|hj\w*|cf_bm|cfduid|dd_s|ga_.*|lang|language|locale|i18n\w*|theme|color.?mode|timezone|tz|consent|cookie.?consent|redirect\w*|next-auth\.callback-url)$`)
 	signInForm    = regexp.MustCompile(`(?i)<input[^>]+type=["']?password|<title>[^<]{0,60}\b(?:log[ -]?in|sign[ -]?in)\b`)
 	apiPath       = regexp.MustCompile(`(?i)/(?:api|rest|graphql|v\d+|rpc|ajax|odata|json)(?:/|$)|\.json$`)
 )
+
+// shortLife is how long most access tokens are good.
+const shortLife = 10 * time.Minute
 
 // guarded are programs that take their cookie with a field of a check against forged requests alone, and answer like to a
 // request without a session if the field is missing.
@@ -175,6 +179,10 @@ func (e *evidence) comesAndGoes() {
 		}
 		status := x.Response.Status
 		cookie, auth := r.Header.Get("Cookie"), r.Header.Get("Authorization")
+		if at := parseHTTPDate(x.Response.Header.Get("Date")); status >= 200 && status < 300 && auth != "" && x.Request.Header.Get("Authorization") == auth &&
+			!at.IsZero() && e.at.Sub(at) >= shortLife {
+			e.add("worked-long-before", Computed, "history", "the same credentials were accepted %s before", showDuration(e.at.Sub(at)))
+		}
 		if status >= 200 && status < 300 && cookie != "" && auth == "" && x.Request.Header.Get("Cookie") == cookie {
 			e.add("cookie-worked-before", Computed, "history", "the same cookies were accepted before")
 		}

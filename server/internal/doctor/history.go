@@ -410,6 +410,11 @@ func (e *evidence) historyFacts() {
 			slices.ContainsFunc(e.c.Notes, func(n Note) bool { return n.ID == NoteFollowsRedirect }) && !slices.ContainsFunc(e.c.Notes, func(n Note) bool { return n.ID == NoteSendsToOthers }) {
 			e.add("lost-at-redirect", Computed, "history", "a redirect led to another host, %s: curl leaves out Authorization there", e.quote(e.target.Host))
 		}
+		if status >= 301 && status <= 303 && len(bodyMembers(x.Request)) > 0 && len(e.request.Body) == 0 && auth == "" && e.request.Whole && strings.EqualFold(e.request.Method, "GET") {
+			if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && originOf(to) != originOf(before) && to.Path == e.target.Path {
+				e.add("body-lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client made GET of %s: its body is gone (RFC 9110 s15.4.2)", e.quote(originOf(before)), e.quote(originOf(to)), e.quote(x.Request.Method))
+			}
+		}
 		if status >= 300 && status < 400 && x.Response.Header.Get("Location") != "" {
 			e.add("redirected", Computed, "history", "a redirect led here from %s", e.quote(originOf(before)))
 		}
