@@ -195,7 +195,7 @@ func (d *diagnosis) derive() {
 // statusWords reports whether words say no more than a status does.
 func statusWords(words []string) bool {
 	return !slices.ContainsFunc(words, func(w string) bool {
-		return !slices.Contains([]string{"401", "403", "404", "unauthorized", "forbidden", "not", "found", "error", "status", "failure", "http", "request", sentenceEnd}, w)
+		return strings.Trim(w, "v0123456789.") != "" && !slices.Contains([]string{"401", "403", "404", "unauthorized", "forbidden", "not", "found", "error", "status", "failure", "http", "request", sentenceEnd}, w)
 	})
 }
 

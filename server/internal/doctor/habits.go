@@ -100,10 +100,16 @@ func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	case "bare":
 		return c.kind == secretInAuthorization && c.scheme == ""
 	case "basic":
+		if begin == "password" {
+			return c.kind == secretInAuthorization && c.scheme == "basic" && !e.seen["secret-is-token"] && (!retired || e.seen["password-sent"])
+		}
 		return c.kind == secretInAuthorization && c.scheme == "basic" && (begin == "" || !e.seen["secret-is-token"] || c.user == "" || userFits(c, begin))
 	}
 	if c.kind != secretInAuthorization || c.scheme != name {
 		return false
+	}
+	if other, ok := strings.CutPrefix(begin, "!"); ok {
+		return !strings.HasPrefix(c.value, other) && (other != "ey" || !strings.Contains(strings.ToLower(c.mark), "jwt"))
 	}
 	return begin == "" || strings.HasPrefix(c.value, begin) || strings.HasPrefix(c.value, "<") && e.seen["secret-is-key"] == retired // a mask shows no begin
 }
@@ -119,6 +125,9 @@ func userFits(c *credential, want string) bool {
 	return strings.EqualFold(c.user, want)
 }
 
+// jobPath matches the addresses of GitLab that take the token of a job.
+var jobPath = regexp.MustCompile(`(?i)/api/v4/(?:job(?:/|$)|projects/[^/]+/(?:packages|jobs/[^/]+/(?:artifacts|trace)|jobs/artifacts|releases|trigger|terraform|secure_files|environments|deployments|registry)|groups/[^/]+/-/packages|packages)`)
+
 // tokenWords matches words that stand in place of a token or key.
 var tokenWords = regexp.MustCompile(`(?i)\b(?:token|key|secret)\b`)
 
@@ -132,6 +141,16 @@ func (e *evidence) habitFacts() {
 	}
 	if len(sent) == 0 || e.response.Status == 407 {
 		return
+	}
+	for _, c := range sent {
+		if job := strings.EqualFold(c.place, "JOB-TOKEN") || strings.EqualFold(c.place, "parameter job_token") || strings.Contains(c.value, "CI_JOB_TOKEN") || strings.HasPrefix(c.value, "glcbt-"); job &&
+			strings.Contains(e.target.Path, "/api/v4/") && !jobPath.MatchString(e.target.Path) {
+			e.add("job-token-elsewhere", Computed, c.place, "the token of a job is taken by few addresses, and this is none of them")
+		}
+		if c.scheme == "basic" && c.user == "guest" && !localHost(e.target.Hostname()) &&
+			(e.target.Port() == "15672" || slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == "RabbitMQ" })) {
+			e.add("user-of-localhost", Computed, c.place, "the user guest of RabbitMQ may sign in from the server's own machine alone")
+		}
 	}
 	for _, h := range habits() {
 		if !h.holds(e) {
@@ -156,7 +175,11 @@ func (e *evidence) habitFacts() {
 		if c.kind == secretInCookie || c.kind == secretInBody || c.kind == secretInAuthorization && c.scheme == "" {
 			return // a page, a sign-in, or a field without a scheme: other facts speak of it
 		}
-		basic := slices.IndexFunc(h.takes, func(form string) bool { return strings.HasPrefix(form, "basic=") })
+		if c.scheme != "" && slices.ContainsFunc(h.takes, func(form string) bool { return strings.HasPrefix(form, c.scheme+"=!") }) {
+			e.add("kind-not-taken", Computed, c.place, "the tokens of %s are no JWTs, and the request has one", h.name)
+			return
+		}
+		basic := slices.IndexFunc(h.takes, func(form string) bool { return strings.HasPrefix(form, "basic=") && form != "basic=password" })
 		if c.scheme == "basic" && basic >= 0 {
 			e.add("user-not-of-token", Computed, c.place, "%s takes a token %s, and the user name is %s", h.name, showUser(h.takes[basic]), e.quote(c.user))
 			return

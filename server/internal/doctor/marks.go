@@ -20,7 +20,7 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)without (scp|scope|scopes|roles|permissions)`), "rights-absent", "the token has no scope"},
 	{regexp.MustCompile(`(?i)\bread(?:[- ]?only)?(?:[- ]access|[- ]scoped?)? (?:access )?(?:token|key)\b|\b(?:token|key) (?:with|of|for) (?:scopes? )?read\b|\bread[- ]only\b|\bviewer\b`), "rights-few", "the credentials may read alone"},
 	{regexp.MustCompile(`(?i)\b(?:lacks?|lacking|missing|without|not) (?:the |an? )?[\w:./-]+ (?:scope|permission|right|role|access)\b|\bwithout access\b|\bscope[ds]? (?:to|for) (?:another|other)\b`), "rights-lacking", "a right is missing"},
-	{regexp.MustCompile(`(?i)\bapp(?:lication)?[- ]only\b|\bclient[- _]credentials\b|\b(?:application|bot|tenant|service account|app)(?:'s)? (?:access )?token\b`), "token-of-program", "the token stands for a program, not for a person"},
+	{regexp.MustCompile(`(?i)\bapp(?:lication)?[- ]only\b|\bclient[- _]credentials\b|\b(?:application|tenant|service account|app)(?:'s)? (?:access )?token\b`), "token-of-program", "the token stands for a program, not for a person"},
 	{regexp.MustCompile(`(?i)\b(?:good|valid|right|correct|working)\b`), "secret-good", "the credentials are good"},
 	{regexp.MustCompile(`(?i)without (exp|expiry)`), "exp-absent", "the token has no exp"},
 	{regexp.MustCompile(`(?i)without sub`), "sub-absent", "the token has no sub"},

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"embed"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -512,6 +513,12 @@ func (e *evidence) kindOf(c *credential) {
 		if here && len(s.Hosts) > 0 && e.vendorHost(s.maker) {
 			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s, the address is of another vendor: %s", s.kind, e.quote(e.target.Host))
 		}
+		if here && len(s.Hosts) == 0 && len(s.Prefix) >= 5 && s.Mode == "" && e.seen["hosted-service"] && e.vendorHost(s.maker) && !slices.Contains(e.products, s.maker) {
+			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s, the address is of another vendor: %s", s.kind, e.quote(e.target.Host))
+		}
+		if strings.Contains(s.Kind, "publishable") {
+			e.add("public-key-sent", Computed, c.place, "the secret is a %s: a key for pages, which few addresses take", s.kind)
+		}
 		if s.Wrong && c.kind != secretInBody && !e.seen["token-address"] {
 			e.add("secret-of-wrong-kind", Computed, c.place, "the secret is a %s; an API takes another kind", s.kind)
 		}
@@ -531,8 +538,13 @@ func (e *evidence) kindOf(c *credential) {
 	mark := strings.ToLower(c.mark)
 	switch {
 	case mark == "":
+	case strings.Contains(mark, "app password") || strings.Contains(mark, "app-specific password") || strings.Contains(mark, "application password"):
+		e.add("app-password-sent", Computed, c.place, "the input says that the secret is an app password")
 	case strings.Contains(mark, "password") || strings.Contains(mark, "pw"):
 		e.add("password-sent", Computed, c.place, "the input says that the secret is a password")
+	case strings.Contains(mark, "personal access token") || personalToken.MatchString(c.mark):
+		e.add("secret-is-token", Computed, c.place, "the input says that the secret is a personal access token")
+		e.add("api-token-sent", Computed, c.place, "the input says that the secret is a personal access token")
 	case strings.Contains(mark, "api token"):
 		e.add("secret-is-token", Computed, c.place, "the input says that the secret is an API token")
 		e.add("api-token-sent", Computed, c.place, "the input says that the secret is an API token")
@@ -552,10 +564,13 @@ func (e *evidence) kindOf(c *credential) {
 	if e.seen["secret-is-token"] {
 		return
 	}
-	if c.scheme == "basic" && c.shape == nil && c.pass != "" && c.token == nil && !c.masked {
+	if c.scheme == "basic" && !e.seen["app-password-sent"] && c.shape == nil && c.pass != "" && c.token == nil && !c.masked {
 		e.add("password-sent", Computed, c.place, "Basic has a password without the form of a token")
 	}
 }
+
+// personalToken matches the short name of a personal access token.
+var personalToken = regexp.MustCompile(`\bPAT\b|\bpat\b`)
 
 // vendorHost reports whether the address belongs to a product other than maker by its host.
 func (e *evidence) vendorHost(maker *product) bool {
