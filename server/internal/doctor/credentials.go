@@ -154,6 +154,9 @@ var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|cl
 // certificateField matches fields in which a front end tells the program behind it about the client's certificate.
 var certificateField = regexp.MustCompile(`(?i)^(x-)?((forwarded|client|ssl|tls|arr)-)*(ssl|tls|client|clientcert|cert|mtls)(-client)?(-(s-?dn|i-?dn|verify|verified|cert|certificate|status|present|chain|serial|fingerprint|info|leaf|issuer|subject))+$|^x-arr-clientcert$|^x-forwarded-client-cert$`)
 
+// sessionField matches names of fields with a key that a sign-in gave.
+var sessionField = regexp.MustCompile(`(?i)session|^x-auth-token$|^x-subject-token$|ticket`)
+
 // secretInPath matches a path with a secret, or with a mark in place of one.
 var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/|/rest/\d+/[a-z0-9]{3,}/`)
 
@@ -417,6 +420,9 @@ func (e *evidence) requestFacts() {
 	if c := e.sent(secretInField); c != nil {
 		e.add("key-sent", Computed, c.place, "the request has a key in %s%s", e.quote(c.place), e.describe(c))
 		e.add("key-field-sent", Computed, c.place, "the request has a key in %s", e.quote(c.place))
+		if sessionField.MatchString(c.place) {
+			e.add("session-field", Computed, c.place, "%s holds a session, by its name", e.quote(c.place))
+		}
 	}
 	for _, c := range e.credentials {
 		if c.kind == secretInQuery {
@@ -835,7 +841,7 @@ func (e *evidence) basicForm(c *credential, value string) {
 			e.add("placeholder-word", Computed, at, "the password is the word of an empty variable")
 		}
 	}
-	if !utf8.ValidString(decoded) && strings.Contains(decoded, ":") && printableLatin(decoded) {
+	if !utf8.ValidString(decoded) && strings.Contains(decoded, ":") {
 		e.add("basic-not-utf8", Computed, at, "user or password has signs outside of ASCII, and they are not in UTF-8: most servers read UTF-8 (RFC 7617 s2.1)")
 	} else if strings.IndexFunc(decoded, func(r rune) bool { return r > unicode.MaxASCII && unicode.IsPrint(r) }) >= 0 && utf8.ValidString(decoded) {
 		e.add("basic-outside-ascii", Computed, at, "user or password has signs outside of ASCII, in UTF-8: some servers read ISO 8859-1 (RFC 7617 s2.1)")
@@ -846,16 +852,6 @@ func (e *evidence) basicForm(c *credential, value string) {
 	if user == "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("empty-credential", Computed, at, "user and password are empty")
 	}
-}
-
-// printableLatin reports whether a text is one of ISO 8859-1 without control characters.
-func printableLatin(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] >= 0x7f && s[i] < 0xa0 {
-			return false
-		}
-	}
-	return true
 }
 
 // cutUserName adds a fact about a user name that the shell shortened.

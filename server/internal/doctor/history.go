@@ -270,6 +270,11 @@ func (e *evidence) challengeFacts() {
 	if connection {
 		e.add("offers-windows-only", Computed, e.challengeField(), "the server offers %s alone", e.quote(strings.Join(offered, ", ")))
 	}
+	if digests := e.digestOffers(); len(digests) > 0 {
+		if algorithm, _ := digests[0].Param("algorithm"); strings.HasPrefix(strings.ToUpper(algorithm), "SHA-") {
+			e.add("newer-digest-first", Computed, e.challengeField(), "the first Digest challenge has the algorithm %s, which many clients do not know", e.quote(algorithm))
+		}
+	}
 	if len(offered) == 1 {
 		e.add("offers-"+offered[0]+"-only", Computed, e.challengeField(), "the server offers %s alone", e.quote(offered[0]))
 	}
@@ -350,25 +355,34 @@ var oauthErrors = []string{
 	"authorization_pending", "expired_token", "invalid_target", "mfa_required", "unsupported_token_type",
 }
 
+// Words in place of a message of NTLM or of a ticket.
+var (
+	markedNTLM   = regexp.MustCompile(`(?i)\bntlm(?:ssp)?\b`)
+	markedFirst  = regexp.MustCompile(`(?i)\b(?:type|message)[- ]?(?:1|one)\b|\bfirst message\b|\bnegotiate message\b`)
+	markedLast   = regexp.MustCompile(`(?i)\b(?:type|message)[- ]?(?:3|three)\b|\b(?:third|last) message\b|\bauthenticate message\b`)
+	markedTicket = regexp.MustCompile(`(?i)\bkerberos\b|\bkrb5?\b|\bticket\b|\bspnego\b|\bgss-?api\b|\bap-?req\b`)
+)
+
 // windowsFacts adds facts about Negotiate and NTLM (RFC 4559 s4).
 func (e *evidence) windowsFacts(auth *credential) {
 	value := strings.TrimSpace(auth.value)
+	ntlm := strings.HasPrefix(value, "TlRMTVNT") || auth.scheme == "negotiate" && markedNTLM.MatchString(auth.mark)
 	switch {
-	case strings.HasPrefix(value, "TlRMTVNTUAAD"):
+	case strings.HasPrefix(value, "TlRMTVNTUAAD") || (ntlm || auth.scheme == "ntlm") && markedLast.MatchString(auth.mark):
 		e.add("ntlm-last", Computed, auth.place, "the third message of NTLM was sent")
 		if e.response.Status == 401 || e.response.Status == 407 {
 			e.add("ntlm-last-refused", Computed, auth.place, "the third message of NTLM was answered by a fresh challenge")
 		}
-	case strings.HasPrefix(value, "TlRMTVNTUAAB"):
+	case strings.HasPrefix(value, "TlRMTVNTUAAB") || (ntlm || auth.scheme == "ntlm") && markedFirst.MatchString(auth.mark):
 		e.add("ntlm-first", Computed, auth.place, "the first message of NTLM was sent")
 	}
-	if strings.HasPrefix(value, "TlRMTVNT") && auth.scheme == "negotiate" {
+	if ntlm && auth.scheme == "negotiate" {
 		e.add("ntlm-in-negotiate", Computed, auth.place, "Negotiate carries an NTLM message: the client got no Kerberos ticket")
 	}
-	if strings.HasPrefix(value, "YII") || strings.HasPrefix(value, "YIG") || strings.HasPrefix(value, "YH") || strings.HasPrefix(value, "YI") {
+	if strings.HasPrefix(value, "YI") || strings.HasPrefix(value, "YH") || auth.scheme == "negotiate" && !ntlm && markedTicket.MatchString(auth.mark) {
 		e.add("ticket-sent", Computed, auth.place, "Negotiate carries a Kerberos ticket")
 	}
-	if proto := e.request.Proto + " " + e.response.Proto; strings.HasPrefix(value, "TlRMTVNT") && (strings.Contains(proto, "HTTP/2") || strings.Contains(proto, "HTTP/3") || strings.EqualFold(strings.TrimSpace(proto), "h2")) {
+	if proto := e.request.Proto + " " + e.response.Proto; (ntlm || auth.scheme == "ntlm") && (strings.Contains(proto, "HTTP/2") || strings.Contains(proto, "HTTP/3") || strings.EqualFold(strings.TrimSpace(proto), "h2")) {
 		e.add("ntlm-over-streams", Computed, auth.place, "NTLM signs in a connection, and the version of HTTP shares one among many requests: it is used with HTTP/1.1")
 	}
 	for _, c := range e.challenges {

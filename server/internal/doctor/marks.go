@@ -112,6 +112,9 @@ var (
 	readOnly   = regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`)
 )
 
+// otherSigns matches words about signs that encodings write differently.
+var otherSigns = regexp.MustCompile(`(?i)\bumlauts?\b|\bnon-?ascii\b|\blatin-?1\b|\biso[- ]?8859|\baccent(?:s|ed)?\b|\bunicode\b|\bcyrillic\b|\bchinese\b`)
+
 // markFacts adds the words in place of a secret. It is said: it never decides.
 func (e *evidence) markFacts(c *credential) {
 	if c.mark == "" {
@@ -135,6 +138,12 @@ func (e *evidence) markFacts(c *credential) {
 		case word != "production" && word != "live" && word != "prod" && !environmentMark.MatchString(host):
 			e.add("mark-environment", Said, c.place, "the input says that the secret is one of %s, the address is %s", e.quote(word), e.quote(host))
 		}
+	}
+	if c.scheme == "basic" && escapeInside.MatchString(c.mark) {
+		e.add("escape-in-password", Said, c.place, "a %%-escape stands in user or password: it belongs into an address, not into the field")
+	}
+	if c.scheme == "basic" && otherSigns.MatchString(c.mark) {
+		e.add("basic-outside-ascii", Said, c.place, "the input says that user or password has signs outside of ASCII")
 	}
 	for _, m := range marks {
 		if m.fact == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInCookie || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {

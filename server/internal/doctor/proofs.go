@@ -62,6 +62,12 @@ func (e *evidence) digestFacts() {
 			e.add("digest-uri-absolute", Computed, "Authorization", "uri is an absolute address, the request has a path: most devices take them for different")
 		}
 	}
+	if oldMark.MatchString(param("nonce")) {
+		e.add("digest-nonce-old", Said, "Authorization", "the input says that the nonce is an old one: %s", e.quote(param("nonce")))
+	}
+	if maskShape.MatchString(param("uri")) && otherMark.MatchString(param("uri")) {
+		e.add("digest-uri-differs", Said, "Authorization", "the input says that uri is not the address of the request: %s", e.quote(param("uri")))
+	}
 	if nc := param("nc"); nc != "" && strings.Trim(nc, "0") == "" {
 		e.add("digest-count-zero", Computed, "Authorization", "nc begins at 0, it begins at 00000001 (RFC 7616 s3.4)")
 	} else if nc != "" && len(nc) != 8 {
@@ -100,12 +106,12 @@ func (e *evidence) digestFacts() {
 			e.add("digest-opaque-absent", Computed, "Authorization", "the challenge has opaque, that of the answer is empty (RFC 7616 s3.4)")
 		}
 	}
-	algorithm, _ := digestalg.Parse(param("algorithm"))
+	algorithm, session := digestalg.Parse(param("algorithm"))
 	fits := false
 	var realms []string
 	for _, c := range offered {
 		a, _ := c.Param("algorithm")
-		if known, _ := digestalg.Parse(a); known == algorithm {
+		if known, sess := digestalg.Parse(a); known == algorithm && sess == session {
 			fits = true
 		}
 		r, _ := c.Param("realm")
@@ -179,13 +185,19 @@ func (e *evidence) lastNonce() (nonce string) {
 }
 
 var (
-	wrongProof  = regexp.MustCompile(`(?i)(another|other|different|wrong|old|foreign) (token|key|ath|typ|alg|jwk|proof)|re-?used|replay|same jti|without (ath|jti|iat|jwk)|ath (of|differs|wrong)|too old`)
+	wrongProof  = regexp.MustCompile(`(?i)(another|other|different|wrong|old|foreign) (token|key|ath|typ|alg|jwk|proof)|re-?used|\b(?:used|seen|sent) (?:before|already|twice|again)|\balready used|\b(?:second|minute|hour|day)s? (?:ago|old)\b|\bexpired\b|replay|same jti|without (ath|jti|iat|jwk)|ath (of|differs|wrong)|too old`)
 	proofMethod = regexp.MustCompile(`(?:htm(?: is|:|=)? ?"?|\bfor (?:a )?)(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)`)
 )
 
 var proofTarget = regexp.MustCompile(`(?i)\b(?:another|other|different|wrong|inner|internal) (?:url|uri|address|target|method|path|host|origin|htu|htm)\b`)
 
-var proofWithout = regexp.MustCompile(`(?i)without nonce`)
+var proofWithout = regexp.MustCompile(`(?i)\b(?:without|no|old|wrong|stale|expired|previous) (?:a )?nonce`)
+
+// Words in place of a parameter of a Digest answer.
+var (
+	oldMark   = regexp.MustCompile(`(?i)^<[^<>]*\b(?:old|first|earlier|previous|prior|expired|stale|used|last|spent)\b[^<>]*>$`)
+	otherMark = regexp.MustCompile(`(?i)\bwithout\b|\b(?:path|address) (?:only|alone)\b|\b(?:other|another|wrong|different|rewritten|outer|inner|public|internal|full|absolute)\b`)
+)
 
 // dpopFacts compares DPoP proofs with the request (RFC 9449 s4.3).
 func (e *evidence) dpopFacts() {

@@ -506,6 +506,11 @@ func (e *evidence) signatureFacts() {
 	if signed {
 		e.add("signed-request", Computed, "request", "the request is signed")
 		e.cavageFields()
+		for _, name := range []string{"Signature", "Signature-Input"} {
+			if m := regexpTimestamp.FindStringSubmatch(h.Get(name)); m != nil {
+				compare("created", m[1])
+			}
+		}
 		for _, name := range []string{"X-Amz-Date", "X-Ms-Date", "Date", "X-Date", "X-Timestamp", "X-Request-Timestamp", "X-Bapi-Timestamp", "CB-ACCESS-TIMESTAMP", "OK-ACCESS-TIMESTAMP", "X-TC-Timestamp", "X-Sdk-Date", "Timestamp", "KC-API-TIMESTAMP", "ACCESS-TIMESTAMP",
 			"X-Slack-Request-Timestamp", "webhook-timestamp", "svix-timestamp", "X-Signature-Timestamp", "X-HubSpot-Request-Timestamp", "x-zm-request-timestamp",
 			"X-Twilio-Email-Event-Webhook-Timestamp", "X-Hub-Timestamp", "X-Webhook-Timestamp", "X-Zoho-Timestamp", "X-Lark-Request-Timestamp"} {

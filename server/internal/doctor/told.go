@@ -28,7 +28,7 @@ var (
 	stateRefused       = regexp.MustCompile(`(?i)\bstate\b.{0,40}\b(?:mismatch\w*|missing|not found|invalid|unknown|restor\w+|d(?:oes|id)(?:n't| not) match|cookie|verif\w+|expired|validat\w+)|\b(?:mismatch\w*|missing|invalid|unknown|restore|no|verify|validate|unable|match)\b.{0,24}\bstate\b|\b(?:invalid|bad|missing|wrong)_?state\b|\bstate_?(?:mismatch|invalid|missing)\b`)
 	securityCreated    = regexp.MustCompile(`<(?:\w+:)?Created[^>]*>\s*([^<]+?)\s*<`)
 	certificatePast    = regexp.MustCompile(`(?i)\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,60}(?:notAfter before|notAfter is past|expired|past its end)`)
-	certificateForeign = regexp.MustCompile(`(?i)\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,80}(?:not trust|untrusted|unknown (?:ca|authority|issuer)|self-?signed|(?:another|other|private|wrong) CA|not signed by|not in the (?:list|bundle))`)
+	certificateForeign = regexp.MustCompile(`(?i)\bcertificate validation failed, subject was\b|\bclient certificate failed validation\b|\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,80}(?:not trust|untrusted|unknown (?:ca|authority|issuer)|self-?signed|(?:another|other|private|wrong) CA|not signed by|not in the (?:list|bundle))`)
 	signInLogged       = regexp.MustCompile(`(?i)\bPOST\s+\S*(?:sign-?in|log-?in|sessions?|authenticate)\b\S*.*\s20[014]\b`)
 	refusalLogged      = regexp.MustCompile(`(?i)\bGET\s+/\S*.*\s401\b`)
 	noteLine           = regexp.MustCompile(`^# .*(?:Authorization|\b30[1278]\b|OPTIONS|Set-Cookie|\.netrc|\.conf\b|config)`)
