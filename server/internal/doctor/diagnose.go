@@ -203,7 +203,7 @@ func statusWords(words []string) bool {
 var (
 	toolAgent     = regexp.MustCompile(`(?i)^(docker|npm|pnpm|yarn|pip|twine|poetry|uv|git|maven|apache-maven|gradle|cargo|helm|containerd|buildkit|podman|skopeo|terraform|nuget|composer|bundler|kubectl|aws-cli|gcloud|gh)\b`)
 	configuration = regexp.MustCompile(`(?i)\bnetrc\b|[._]netrc|^\s*machine \S+(?:\s+login\b.*)?\s*$|\.npmrc|\.pypirc|\.docker/config\.json|\bauths?"\s*:|settings\.xml|\.git-credentials|credential\.helper|kubeconfig|aws_profile|pip\.conf|nuget\.config|gradle\.properties|auth\.json|_authtoken|credential helper|` +
-		`^\s*(?:@[\w-]+:|//\S+:)?_(?:auth|password)\s*=|registry/config\.json|<servers?>|^\s*(?:basic_auth|authorization|bearer_token|bearer_token_file|password_file|credentials_file):|\.aws/credentials|\.yarnrc|npmAuthToken|\.condarc|http-basic|\.config/gh/hosts`)
+		`^\s*(?:@[\w-]+:|//\S+:)?_(?:auth|password)\s*=|registry/config\.json|<servers?>|^\s*(?:basic_auth|authorization|bearer_token|bearer_token_file|password_file|credentials_file):|\.aws/credentials|\.yarnrc|npmAuthToken|\.condarc|http-basic|\.config/gh/hosts|"matchHost"`)
 )
 
 // fromVariable matches a line of a configuration with a variable for its secret.

@@ -43,6 +43,10 @@ func (e *evidence) discoveryFacts() {
 			e.add("form-token-given", Computed, f.Name, "the refusal gives a token against forged requests in %s, and the request has none", e.quote(f.Name))
 		}
 	}
+	if exchangePath.MatchString(e.target.Path) && (members["token"] != "" || members["jwt"] != "" || members["subject_token"] != "" || members["oidc_token"] != "" || members["id_token"] != "") {
+		e.add("token-exchanged", Computed, "body", "a token of another issuer is exchanged here: its owner has to be set up")
+	}
+	e.earlierUse(members)
 	for _, x := range e.c.Earlier() {
 		if x.Request != nil && x.Response != nil && strings.EqualFold(x.Request.Method, "OPTIONS") && x.Response.Status < 300 && sameHost(parseTarget(x.Request), e.target) && x.Response.Header.Has("Access-Control-Allow-Origin") {
 			e.add("preflight-passed", Computed, "history", "the preflight before it was accepted")
@@ -50,6 +54,32 @@ func (e *evidence) discoveryFacts() {
 	}
 	e.namedResource()
 	e.configuredIdentity()
+}
+
+// exchangePath matches addresses that take a token of another issuer in the body.
+var exchangePath = regexp.MustCompile(`(?i)/(?:mint-token|token[-_/]exchange|exchange[-_/]token|trusted_publishing|oidc/(?:token|exchange|login)|(?:auth/)?jwt/login|oidc)(?:/|$)`)
+
+// earlierUse compares the credentials with those of earlier exchanges.
+func (e *evidence) earlierUse(members map[string]string) {
+	auth := e.request.Header.Get("Authorization")
+	for _, x := range e.c.Earlier() {
+		if x.Request == nil || x.Response == nil || x.Probe != "" {
+			continue
+		}
+		before, status := parseTarget(x.Request), x.Response.Status
+		if token := members["refresh_token"]; token != "" && status == 200 && sameHost(before, e.target) && bodyMembers(x.Request)["refresh_token"] == token {
+			e.add("refresh-used-before", Computed, "history", "the same refresh token was accepted before: it may be good once")
+		}
+		if auth != "" && status >= 200 && status < 300 && !sameHost(before, e.target) && before.Path != e.target.Path && x.Request.Header.Get("Authorization") == auth {
+			e.add("accepted-by-other-host", Computed, "history", "%s accepted the same token, %s does not", e.quote(before.Host), e.quote(e.target.Host))
+		}
+		if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && status >= 300 && status < 400 && before.Scheme == "http" && to.Scheme == "https" && sameHost(before, e.target) && strings.EqualFold(to.Hostname(), before.Hostname()) {
+			e.add("http-led-to-https", Computed, "history", "the server leads from http to https")
+		}
+		if c := e.sent(secretInField); auth == "" && c != nil && status >= 200 && status < 300 && sameHost(before, e.target) && x.Request.Header.Get(c.place) != "" && x.Request.Header.Get(c.place) == e.request.Header.Get(c.place) {
+			e.add("worked-elsewhere", Computed, "history", "the same key was accepted before")
+		}
+	}
 }
 
 // Lines of a server's configuration that name the issuer or the audience that it takes.

@@ -15,6 +15,7 @@ var keptForms = []*regexp.Regexp{
 	regexp.MustCompile(`\bcredentials\s+"([\w.-]+(?::\d+)?)"\s*\{`),                                                                 // .terraformrc
 	regexp.MustCompile(`\bregistry\.configs\."([\w.-]+(?::\d+)?)"\.auth\b`),                                                         // containerd
 	regexp.MustCompile(`^\s*https?://[^\s/@:]*:[^\s/@]*@([\w.-]+(?::\d+)?)`),                                                        // .git-credentials
+	regexp.MustCompile(`"matchHost"\s*:\s*"(?:https?://)?([\w.-]+(?::\d+)?)`),                                                       // renovate
 	regexp.MustCompile(`^\s*"?(?:https?://)?([\w-]+(?:\.[\w-]+)+(?::\d+)?)(?:/[\w./-]*)?"?\s*:\s*\{\s*"?(?:auth|username|email)\b`), // docker, one entry a line
 }
 

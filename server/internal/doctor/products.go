@@ -497,6 +497,12 @@ func distinctive(code string) bool {
 	return len(value) >= 9 && strings.ContainsAny(value, "_-. abcdefghijklmnopqrstuvwxyz") && (strings.ContainsAny(value, "_-. ") || len(value) >= 14)
 }
 
+// Marks of tokens in the place of a password, and of tokens that a runner gives its jobs.
+var (
+	tokenMark = regexp.MustCompile(`(?i)(?:^|[\s_-])(?:token|pat|personal access token|deploy token|access token)$|^(?:access |personal |deploy |job )?token\b|^(?:gh[pousr]_|glpat-|glcbt-|npm_|pypi-|dckr_)`)
+	jobToken  = regexp.MustCompile(`(?i)\bGITHUB_TOKEN\b|\bCI_JOB_TOKEN\b|\bjob token\b|\bSystem\.AccessToken\b|^gitlab-ci-token$|\bworkflow token\b`)
+)
+
 // kindOf adds facts about the kind of a secret and the place that it is for.
 func (e *evidence) kindOf(c *credential) {
 	if s := c.shape; s != nil && c.kind != secretAlone {
@@ -550,6 +556,12 @@ func (e *evidence) kindOf(c *credential) {
 		e.add("api-token-sent", Computed, c.place, "the input says that the secret is an API token")
 	case strings.Contains(mark, "key"):
 		e.add("secret-is-key", Computed, c.place, "the input says that the secret is a key")
+	}
+	if c.scheme == "basic" && c.masked && tokenMark.MatchString(c.pass) {
+		e.add("secret-is-token", Computed, c.place, "the input says that the password of Basic is a token")
+	}
+	if jobToken.MatchString(c.mark) || jobToken.MatchString(c.user) {
+		e.add("job-token", Computed, c.place, "the token is one of a job: it is good while the job runs, and for its own project")
 	}
 	switch strings.ToLower(c.user) {
 	case "x", "x-access-token", "x-oauth-basic", "oauth2", "__token__", "token", "x-token-auth", "oauth", "apikey", "_token", "_json_key", "gitlab-ci-token", "oauth2accesstoken", "api", "aws", "_dcgcloud_token", "00000000-0000-0000-0000-000000000000":

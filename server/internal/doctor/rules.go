@@ -1133,6 +1133,20 @@ var rules = []rule{
 	{"ambiguous-credentials", "signed-address basic-sent said-nothing", strong + weak, "two"},
 	{"placeholder", "tool-placeholder refused", leads, "empty"},
 
+	{"refresh-refused", "refresh-used-before refused", leads, "grant"},
+	{"oauth-client-refused", "refresh-used-before", contradicts, "grant"},
+	{"wrong-audience", "accepted-by-other-host error-invalid_token", strong, "history"},
+	{"wrong-audience", "accepted-by-other-host status-401 said-nothing", weak, "history"},
+	{"wrong-place", "accepted-by-other-host status-401 said-nothing", base, "history"},
+	{"identity-unknown-here", "token-exchanged refused said-nothing", strong, "exchange"},
+	{"wrong-audience", "token-exchanged refused said-nothing", weak, "exchange"},
+	{"wrong-issuer", "token-exchanged refused said-nothing", base, "exchange"},
+	{"wrong-secret", "token-exchanged said-nothing", contradicts, "exchange"},
+	{"insecure-transport", "plain-http http-led-to-https refused", strong + weak, "http"},
+	{"not-permitted", "job-token refused said-nothing", weak, "job"},
+	{"insufficient-scope", "job-token refused said-nothing", weak, "job"},
+	{"expired", "job-token refused said-nothing", base, "job"},
+
 	// Registries and their tools.
 	{"wrong-scheme", "cookie-sent authorization-absent token-realm", strong, "scheme"},
 	{"credentials-not-chosen", "client-looked none-sent", leads, "note"},
@@ -1159,7 +1173,7 @@ var rules = []rule{
 	{"server-misconfigured", "front-nexus bearer-sent scheme-not-offered", weak, "realm"}, // a kind of token that is switched on by a realm
 	{"server-misconfigured", "front-nexus key-field-sent status-401", weak, "realm"},
 	{"expired", "bearer-sent hides unsafe-method", base, "404"},
-	{"account-not-active", "basic-sent password-sent hosted-service status-401 said-nothing", base, "hosted"},
+	{"account-not-active", "basic-sent password-sent hosted-service status-401 said-nothing !secret-is-token", base, "hosted"},
 	{"ambiguous-credentials", "client-twice refused said-nothing", strong + weak, "two"},
 	{"ambiguous-credentials", "client-twice refused", weak, "two"},
 	{"wrong-secret", "token-address basic-sent grant-client_credentials", contradicts, "client"},
@@ -1508,6 +1522,8 @@ var bare = []struct{ facts, causes string }{
 	{"status-403 front-page none-sent", "network-not-allowed server-misconfigured client-certificate-missing"},
 	{"jwt-sent status-401", "expired wrong-audience wrong-issuer"},
 	{"bearer-sent status-401", "wrong-secret expired revoked"},
+	{"basic-sent secret-is-token status-401", "wrong-secret expired revoked"},
+	{"basic-sent secret-is-token status-403", "not-permitted insufficient-scope organisation-rule"},
 	{"basic-sent status-401", "wrong-secret app-password-needed two-sign-ins-one-field"},
 	{"key-sent status-401", "wrong-secret wrong-place revoked"},
 	{"cookie-sent status-401", "session-ended second-factor-owed outage-as-refusal"},
