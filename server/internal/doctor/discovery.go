@@ -24,6 +24,19 @@ func (e *evidence) discoveryFacts() {
 		e.add("registration-address", Computed, "address", "a client registers itself here (RFC 7591 s3)")
 	}
 	for _, doc := range e.documents() {
+		u, err := url.Parse(doc.url)
+		if err != nil {
+			continue
+		}
+		if before, after, ok := strings.Cut(u.Path, "/.well-known/oauth-authorization-server"); ok && text(doc.members, "issuer") != "" {
+			u.Path, u.RawQuery = before+after, ""
+			if issuer := text(doc.members, "issuer"); u.Host != "" && strings.TrimSuffix(issuer, "/") != strings.TrimSuffix(u.String(), "/") {
+				e.add("issuer-differs", Computed, "metadata issuer", "issuer is %s, the address of the metadata is that of %s (RFC 8414 s3.3)", e.quote(issuer), e.quote(u.String()))
+			}
+		}
+		if strings.Contains(u.Path, "/.well-known/oauth-protected-resource") && text(doc.members, "resource") != "" && doc.members["authorization_servers"] == nil {
+			e.add("resource-without-servers", Computed, "metadata", "the metadata of the resource names no authorization_servers")
+		}
 		if text(doc.members, "token_endpoint") != "" && doc.members["registration_endpoint"] == nil && e.seen["registration-address"] {
 			e.add("registration-not-offered", Computed, "metadata", "the metadata of the authorization server names no registration_endpoint")
 		}

@@ -15,6 +15,7 @@ var keptForms = []*regexp.Regexp{
 	regexp.MustCompile(`\bcredentials\s+"([\w.-]+(?::\d+)?)"\s*\{`),                                                                 // .terraformrc
 	regexp.MustCompile(`\bregistry\.configs\."([\w.-]+(?::\d+)?)"\.auth\b`),                                                         // containerd
 	regexp.MustCompile(`^\s*https?://[^\s/@:]*:[^\s/@]*@([\w.-]+(?::\d+)?)`),                                                        // .git-credentials
+	regexp.MustCompile(`--docker-server[= ](?:https?://)?([\w.-]+(?::\d+)?)`),                                                       // kubectl create secret
 	regexp.MustCompile(`"matchHost"\s*:\s*"(?:https?://)?([\w.-]+(?::\d+)?)`),                                                       // renovate
 	regexp.MustCompile(`^\s*"?(?:https?://)?([\w-]+(?:\.[\w-]+)+(?::\d+)?)(?:/[\w./-]*)?"?\s*:\s*\{\s*"?(?:auth|username|email)\b`), // docker, one entry a line
 }
@@ -24,7 +25,7 @@ var (
 	keptEntry = regexp.MustCompile(`"(?:https?://)?([\w-]+(?:\.[\w-]+)*(?::\d+)?)(?:/[\w./-]*)?"\s*:\s*(?:\{|")`)
 	// Files and commands that hold credentials of registries, beside those of configuration.
 	keptSign = regexp.MustCompile(`(?i)"cred(?:Helpers|sStore)"|\.terraformrc|terraform\.rc|credentials\.tfrc|\.cargo/credentials|^\s*\[registr(?:y|ies\.[\w-]+)\]|\bregistry\.configs\."|` +
-		`\bkeyring\b|imagePullSecrets|registries\.yaml|<server>\s*<id>|\bCARGO_REGISTRIES_\w+_TOKEN|\bTF_TOKEN_\w+|\bPOETRY_HTTP_BASIC_\w+|\bUV_INDEX_\w+_(?:USERNAME|PASSWORD)|packageSourceCredentials|http-basic\.|--pass-credentials`)
+		`\bkeyring\b|imagePullSecrets|registries\.yaml|<server>\s*<id>|\bCARGO_REGISTRIES_\w+_TOKEN|\bTF_TOKEN_\w+|\bPOETRY_HTTP_BASIC_\w+|\bUV_INDEX_\w+_(?:USERNAME|PASSWORD)|packageSourceCredentials|http-basic\.|--pass-credentials|--docker-server\b|\bnpmRegistries\b|\bnpmAuthToken\b|\.yarnrc`)
 	serverID     = regexp.MustCompile(`(?s)<server>\s*<id>\s*([^<\s]+)\s*</id>`)
 	repositoryID = regexp.MustCompile(`(?s)<(?:repository|snapshotRepository|mirror)>\s*<id>\s*([^<\s]+)\s*</id>`)
 	foreignHash  = regexp.MustCompile(`^\s*[\w.@-]+:(\$apr1\$|\{SHA\}|\$1\$|\$5\$|\$6\$)`)
@@ -105,7 +106,7 @@ var registryScope = regexp.MustCompile(`\b(repository:[^:\s"]+(?::\d+/[^:\s"]+)?
 // what a client sent to other hosts before.
 func (e *evidence) registryFacts() {
 	agent := e.request.Header.Get("User-Agent")
-	if waitsFor401.MatchString(agent) && (e.response.Status == 403 || e.response.Status == 404) {
+	if waitsFor401.MatchString(agent) && (e.response.Status == 400 || e.response.Status == 403 || e.response.Status == 404) {
 		e.add("waits-for-401", Computed, "User-Agent", "the client sends the credentials that it keeps only after a 401")
 	}
 	if slices.Contains(openHosts, strings.ToLower(e.target.Hostname())) && (e.request.Method == "" || e.request.Method == "GET" || e.request.Method == "HEAD") {
@@ -185,9 +186,25 @@ var tokenUsers = []struct {
 	{"_json_key", ".gcr.io", regexp.MustCompile(`^\s*\{`), "the file of a service account"},
 }
 
+var (
+	shortLived = regexp.MustCompile(`^(?:AWS|oauth2accesstoken|gitlab-ci-token)$`)
+	plainName  = regexp.MustCompile(`^[A-Za-z_.@-]{1,40}$`)
+)
+
 // tokenUserFacts compares the user name of Basic with the form of its password.
 func (e *evidence) tokenUserFacts() {
+	for _, b := range e.credentials {
+		if b.kind == secretInBody && b.shape != nil && strings.Contains(strings.ToLower(b.place), "pass") {
+			e.add("token-as-password", Computed, b.place, "%s stands where a password is asked for", b.shape.kind)
+		}
+	}
 	c := e.sent(secretInAuthorization)
+	if c != nil && c.scheme == "basic" && shortLived.MatchString(c.user) {
+		e.add("short-lived-token", Computed, c.place, "the user name %s goes with a token that is good for hours", e.quote(c.user))
+	}
+	if c != nil && e.seen["password-empty"] && plainName.MatchString(c.user) && c.shape == nil {
+		e.add("name-without-password", Computed, c.place, "the user name %s has no password", e.quote(c.user))
+	}
 	if c == nil || c.scheme != "basic" || c.masked || c.pass == "" {
 		return
 	}

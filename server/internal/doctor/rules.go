@@ -1147,6 +1147,27 @@ var rules = []rule{
 	{"insufficient-scope", "job-token refused said-nothing", weak, "job"},
 	{"expired", "job-token refused said-nothing", base, "job"},
 
+	{"wrong-secret", "token-address grant-password said-nothing refused", strong, "grant"},
+	{"account-not-active", "token-address grant-password said-nothing refused", base, "grant"},
+	{"oauth-client-refused", "token-address grant-password said-nothing refused", base, "grant"},
+	{"refresh-refused", "token-address grant-authorization_code said-nothing status-400", weak, "grant"},
+	{"oauth-client-refused", "token-address grant-authorization_code said-nothing status-400", weak, "grant"},
+	{"required-field-missing", "token-address grant-authorization_code said-nothing status-400", weak, "grant"},
+	{"oauth-client-refused", "token-address grant-client_credentials said-nothing status-400", strong, "grant"},
+	{"insufficient-scope", "token-address grant-client_credentials said-nothing status-400", base, "grant"},
+	{"required-field-missing", "token-address grant-client_credentials said-nothing status-400", base, "grant"},
+	{"identity-unknown-here", "token-address grant-jwt-bearer said-nothing refused", weak, "grant"},
+	{"wrong-audience", "token-address grant-jwt-bearer said-nothing refused", weak, "grant"},
+	{"bad-signature", "token-address grant-jwt-bearer said-nothing refused", base, "grant"},
+	{"wrong-credential-kind", "token-as-password refused said-nothing", weak, "body"},
+	{"placeholder", "name-without-password refused said-nothing", strong + weak, "empty"},
+	{"expired", "short-lived-token refused said-nothing", weak, "short"},
+	{"metadata-missing", "resource-without-servers none-sent", leads, "document"},
+	{"no-credentials", "resource-without-servers", contradicts, "document"},
+	{"metadata-missing", "issuer-differs none-sent", leads, "document"},
+	{"no-credentials", "issuer-differs", contradicts, "document"},
+	{"wrong-audience", "mcp jwt-sent status-401 said-nothing", weak, "usual"},
+
 	// Registries and their tools.
 	{"wrong-scheme", "cookie-sent authorization-absent token-realm", strong, "scheme"},
 	{"credentials-not-chosen", "client-looked none-sent", leads, "note"},
@@ -1536,6 +1557,10 @@ var bare = []struct{ facts, causes string }{
 	{"cookie-sent status-403", "not-permitted cross-site-refused session-ended"},
 	{"none-sent status-403", "no-credentials not-permitted network-not-allowed"},
 	{"authorization-sent status-404", "not-permitted wrong-place insufficient-scope"},
+	{"token-address", "oauth-client-refused refresh-refused required-field-missing"},
+	{"none-sent status-400", "required-field-missing no-credentials malformed-credentials"},
+	{"status-400", "malformed-credentials required-field-missing wrong-credential-kind"},
+	{"none-sent status-404", "no-credentials wrong-status wrong-place"},
 	{"status-5xx", "outage-as-refusal server-misconfigured upstream-refused"},
 }
 
