@@ -89,9 +89,6 @@ func (e *evidence) earlierUse(members map[string]string) {
 		if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && status >= 300 && status < 400 && before.Scheme == "http" && to.Scheme == "https" && sameHost(before, e.target) && strings.EqualFold(to.Hostname(), before.Hostname()) {
 			e.add("http-led-to-https", Computed, "history", "the server leads from http to https")
 		}
-		if c := e.sent(secretInField); auth == "" && c != nil && status >= 200 && status < 300 && sameHost(before, e.target) && x.Request.Header.Get(c.place) != "" && x.Request.Header.Get(c.place) == e.request.Header.Get(c.place) {
-			e.add("worked-elsewhere", Computed, "history", "the same key was accepted before")
-		}
 	}
 }
 

@@ -440,7 +440,7 @@ func (e *evidence) historyFacts() {
 		}
 		if status >= 200 && status < 300 && same && auth != "" && x.Request.Header.Get("Authorization") == auth {
 			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(before.Path))
-			if before.Path == e.target.Path && strings.EqualFold(x.Request.Method, e.request.Method) {
+			if before.Path == e.target.Path && strings.EqualFold(x.Request.Method, e.request.Method) && sameBody(x.Request, e.request) {
 				e.add("worked-before", Computed, "history", "the same request was accepted before")
 			}
 		}
@@ -538,10 +538,16 @@ func (e *evidence) keyHistory(x *Exchange, before *url.URL, status int) {
 		return
 	}
 	e.add("worked-elsewhere", Computed, "history", "the same key was accepted for %s", e.quote(before.Path))
-	if before.Path == e.target.Path {
+	if before.Path == e.target.Path && sameBody(x.Request, e.request) {
 		e.add("worked-before", Computed, "history", "the same request was accepted before")
 		e.add("key-worked-before", Computed, "history", "the same request was accepted before")
 	}
+}
+
+// sameBody reports whether the bodies of two requests are the same as far as they are known. One address may serve several
+// operations that the body names, as those of JSON-RPC.
+func sameBody(a, b *Request) bool {
+	return len(a.Body) == 0 || len(b.Body) == 0 || bytes.Equal(bytes.TrimSpace(a.Body), bytes.TrimSpace(b.Body))
 }
 
 // otherAgentAlone reports whether two requests differ in User-Agent and in nothing else that they show.
