@@ -507,6 +507,9 @@ var (
 func (e *evidence) kindOf(c *credential) {
 	if s := c.shape; s != nil && c.kind != secretAlone {
 		e.add("secret-known", Computed, c.place, "the secret is a %s", s.kind)
+		if slices.Contains(e.products, s.maker) && !s.Wrong && !c.masked && len(c.value) >= 20 {
+			e.add("secret-well-formed", Computed, c.place, "the secret has the form of a %s: a slip in it is unlikely", s.kind)
+		}
 		here := e.target.Host != ""
 		for _, h := range s.Hosts {
 			if hostIs(e.target.Host, h) {

@@ -422,7 +422,7 @@ var rules = []rule{
 
 	{"revoked", "worked-before exp-ahead", strong, "history"},
 	{"revoked", "worked-before", weak, "history"},
-	{"revoked", "exp-ahead error-invalid_token said-nothing", weak, "ahead"},
+	{"revoked", "exp-ahead error-invalid_token said-nothing", base, "ahead"},
 	{"revoked", "code:wrong-secret", base, "rival"},
 	{"revoked", "said:bad-token !jwt-sent authorization-sent", base, "rival"},
 	{"revoked", "opaque-sent error-invalid_token", base, "rival"},
@@ -1081,6 +1081,15 @@ var rules = []rule{
 	{"upstream-refused", "dpop-reused", contradicts, "proof"},
 	{"wrong-place", "mark-environment refused", strong + weak, "mode"},
 	{"edge-refused", "address-expired", contradicts, "address"},
+
+	{"wrong-issuer", "tid-other-than-set refused", strong + weak, "set"},
+	{"wrong-place", "tid-other-than-set refused", weak, "set"},
+	{"insufficient-scope", "scope-reads-alone status-403", strong + weak, "rights"},
+	{"insufficient-scope", "scope-listed hosted-service status-403 said-nothing", weak, "rights"},
+	{"wrong-issuer", "iss-container status-401", weak, "iss"},
+	{"revoked", "secret-well-formed status-401", weak, "form"},
+	{"expired", "secret-well-formed status-401", weak, "form"},
+	{"no-credentials", "secret-well-formed key-field-sent", contradicts, "form"},
 
 	// A gateway tells what its provider answered.
 	{"upstream-refused", "provider-told", strong + weak + base, "provider"},

@@ -12,10 +12,10 @@ import (
 // part behind the name is cut at the end of the line.
 var (
 	issuerSetting    = regexp.MustCompile(`(?i)(?:\biss|issuers?|issuer[-_. ]?(?:ur[il]|base[-_]?url|domain)s?|\bauthority|auth-server-url|VALID_ISSUERS\w*|oidc[-_]discovery[-_]url|openid-config url|metadata-?address|discovery[-_]?(?:ur[il]|endpoint))["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{4,400})$`)
-	audienceSetting  = regexp.MustCompile(`(?i)(?:\baud|audiences?|bound_audiences?|oidc-client-id|resource[-_]?id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{2,400})$`)
+	audienceSetting  = regexp.MustCompile(`(?i)(?:(?:\b|_)aud|audiences?|resource_server_urls?|oidc-client-id|resource[-_]?id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{2,400})$`)
 	algorithmSetting = regexp.MustCompile(`(?i)(?:\b|_)(?:alg|algorithms?|algs|(?:jws|signing|signature|jwt|token)[-_.]?(?:sign(?:ing)?[-_.]?)?alg(?:orithm)?s?|sign-alg)["'\])]*\s*(?:=>|[:=])\s*(.{3,200})$`)
-	claimSetting     = regexp.MustCompile(`(?i)(?:claims?[-_]?namespace|\bclaims?[._](?:principal|user|groups?|roles?|mail|name|dn)|(?:user(?:name)?|groups?|roles?|email|subject|principal|tenant|authorities|permissions?)[-_.]?claims?(?:[-_.]?(?:name|key|path))?|role_attribute_path|claim[-_]?name)["'\])]*\s*(?:=>|[:=]|\s)\s*["'` + "`" + `.\[]*([A-Za-z][\w.:/-]{1,80})`)
-	secretSetting    = regexp.MustCompile(`(?i)\b(?:jwt[-_.]?(?:signing[-_.]?)?(?:secret|key)|secret[-_]?key|secretOrKey|token[-_.]?secret|signing[-_.]?(?:secret|key)|PGRST_JWT_SECRET|AUTH_SECRET)["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([^\s"'` + "`" + `,;{}]{4,200})`)
+	claimSetting     = regexp.MustCompile(`(?i)(?:claims?[-_]?namespace|\bclaims?[._](?:principal|user|groups?|roles?|mail|name|dn)|(?:user(?:name)?|groups?|roles?|email|subject|principal|tenant|authorities|permissions?)[-_.]?claims?(?:[-_.]?(?:name|key|path))?|role_attribute_path|claim[-_]?name|\bclaim|mapping[-_.](?:uid|user|email|groups?)|(?:user(?:name)?|uid|login|email)[-_]?(?:attribute|field))["'\])]*\s*(?:=>|[:=]|\s)\s*["'` + "`" + `.\[]*([A-Za-z][\w.:/-]{1,80})`)
+	secretSetting    = regexp.MustCompile(`(?i)(?:\b|_)(?:jwt[-_.]?(?:signing[-_.]?)?(?:secret|key)|secret[-_]?key|secretOrKey|token[-_.]?secret|signing[-_.]?(?:secret|key)|PGRST_JWT_SECRET|AUTH_SECRET)["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([^\s"'` + "`" + `,;{}]{4,200})`)
 	keySetSetting    = regexp.MustCompile(`(?i)(?:jwks?(?:[-_]?set)?[-_]?(?:ur[il]|endpoint)|jwks(?:\.json)?|public[-_.]?key(?:[-_.]?(?:location|pem))?|certs[-_]?ur[il])["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?(\S{8,200})|issuer-uri\s*[:=]\s*(https?://\S+)`)
 	keysTold         = regexp.MustCompile(`(?i)\b(?:kids?|key ids?|keys)\b["']?(?: (?:are|in (?:the )?(?:jwks|cache|key ?set)))?\s*[:=\[(]*\s+?["'\[(]*((?:[\w./+=-]{2,64}["']?(?:,\s*|\s+and\s+)?["']?)+)`)
 	algorithmName    = regexp.MustCompile(`\b(?:HS|RS|ES|PS)(?:256K?|384|512)\b|\bEdDSA\b|\bEd25519\b`)
@@ -23,6 +23,8 @@ var (
 	settingMark      = regexp.MustCompile(`^[A-Z][A-Z0-9_]+$|[${}<>*]|^process\.|^env\.|^os\.|^config\.|^this\.`)
 	wellKnown        = regexp.MustCompile(`(?i)/?\.well-known/(?:openid-configuration|oauth-authorization-server)/?$`)
 	innerCall        = regexp.MustCompile(`https?://([A-Za-z0-9.-]+(?::\d+)?)(?:/[^\s"']*)?\b.{0,60}\b(401|403)\b`)
+	bareIssuer       = regexp.MustCompile(`^[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}(?::\d+)?(?:/[\w./-]*)?$`)
+	tenantSetting    = regexp.MustCompile(`(?i)tenant[-_ ]?id["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([0-9a-f]{8}-[0-9a-f-]{27})`)
 	keysRotated      = regexp.MustCompile(`(?i)\brotat\w+ (?:of )?(?:its|their|the|our|signing|jwks|realm|idp)? ?(?:signing |jwks |realm )?keys?\b|\b(?:signing |jwks? |realm )keys? (?:\w+ )?rotat|\bkey rotation\b`)
 	readsTokens      = regexp.MustCompile(`(?i)\bverifyIdToken\b|\bjwt\.verify\b|\bjwt\.decode\b|oauth2\.resourceserver\.jwt|\bjwks(?:_?ur[il]|-rsa)|\bissuer-uri\b|JwtDecoder|\bAddJwtBearer\b|\bjwtVerify\b|createRemoteJWKSet|parseClaimsJws|validate-jwt`)
 )
@@ -98,6 +100,11 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 			if whole := strings.Trim(m[1], " \"'`,;"); strings.TrimRight(whole, "./") == strings.TrimRight(iss, "/") && whole != iss && iss != "" && strings.HasSuffix(whole, ".") {
 				e.add("iss-slash", Computed, w.at, "iss is %s, the configuration has %s: the sign at the end is the difference", e.quote(iss), e.quote(whole))
 			}
+			for _, v := range values(m[1]) {
+				if !strings.Contains(v, "://") && strings.Contains(iss, "://") && bareIssuer.MatchString(v) {
+					issuers, at["iss"] = append(issuers, v), w.at
+				}
+			}
 			for _, a := range addressIn.FindAllString(m[1], 4) {
 				a = wellKnown.ReplaceAllString(strings.TrimRight(a, ".,;)]}`"), "")
 				if !strings.ContainsAny(a, "${}<>*") {
@@ -122,6 +129,11 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 		if m := keySetSetting.FindStringSubmatch(w.text); m != nil {
 			at["keys"] = w.at
 			e.keySetElsewhere(w, iss, m[1])
+		}
+		if m := tenantSetting.FindStringSubmatch(w.text); m != nil {
+			if tid := text(c.token.claims, "tid"); tid != "" && !strings.EqualFold(tid, m[1]) {
+				e.add("tid-other-than-set", Computed, w.at, "tid is %s, the configuration has %s", e.quote(tid), e.quote(m[1]))
+			}
 		}
 		if m := keysTold.FindStringSubmatch(w.text); m != nil && kid != "" && !strings.Contains(w.text, kid) {
 			if strings.Contains(strings.ToLower(w.text), "kid") || strings.Contains(strings.ToLower(w.text), "jwks") {

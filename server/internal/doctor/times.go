@@ -130,6 +130,9 @@ var tenants = []string{".supabase.co", ".auth0.com", ".okta.com", ".oktapreview.
 // tokenTenant compares the customer of a vendor that a token names with the one of the address.
 func (e *evidence) tokenTenant(c *credential) {
 	host := strings.ToLower(e.target.Hostname())
+	if other := strings.ToLower(issuerHost(text(c.token.claims, "iss"))); hostIs(host, ".okta.com") && hostIs(other, ".oktapreview.com") || hostIs(host, ".oktapreview.com") && hostIs(other, ".okta.com") {
+		e.add("token-of-other-tenant", Computed, c.place, "the token is of %s, the address is of %s", e.quote(other), e.quote(host))
+	}
 	for _, end := range tenants {
 		here, ok := strings.CutSuffix(host, end)
 		if !ok || strings.Contains(here, "<") {
@@ -291,6 +294,9 @@ func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
 	if own, realm := realmAddress(e.target); realm != "" && strings.HasSuffix(strings.TrimRight(iss, "/"), "/realms/"+realm) && !strings.EqualFold(iss, own) {
 		e.add("iss-other-realm-address", Computed, "claim iss", "iss is %s, the realm is asked at %s", e.quote(iss), e.quote(own))
 	}
+	if host := issuerHost(iss); host != "" && here != "" && (localHost(here) && !strings.Contains(host, ".") && !localHost(host) || localHost(host) && !strings.Contains(here, ".") && !localHost(here)) {
+		e.add("iss-container", Computed, "claim iss", "iss is %s, the address is of %s: one is a name inside of containers", e.quote(iss), e.quote(e.target.Host))
+	}
 	if host := issuerHost(iss); (localHost(host) || clusterName.MatchString(host) || host != "" && !strings.Contains(host, ".")) && publicHost(here) {
 		e.add("iss-inner", Computed, "claim iss", "iss is %s, an inner name; the address is of %s", e.quote(iss), e.quote(e.target.Host))
 	}
@@ -366,7 +372,7 @@ func (e *evidence) tokenKind(c *credential) {
 		kind, why = "an ID token", "typ is ID"
 	case strings.Contains(typ, "refresh") || strings.EqualFold(text(claims, "token_type"), "refresh_token") || strings.HasSuffix(text(claims, "scope"), ".refresh"):
 		kind, why = "a refresh token", "its type says so"
-	case strings.EqualFold(text(claims, "typ"), "Refresh") || strings.EqualFold(text(claims, "typ"), "Offline") || strings.EqualFold(text(claims, "token_type"), "refresh"):
+	case strings.EqualFold(text(claims, "typ"), "Refresh") || strings.EqualFold(text(claims, "typ"), "Offline") || strings.EqualFold(text(claims, "token_type"), "refresh") || strings.EqualFold(text(claims, "type"), "refresh"):
 		kind, why = "a refresh token", "its type says so"
 	case typ == "logout+jwt" || claims["events"] != nil:
 		kind, why = "a logout token", "it has events"
@@ -381,6 +387,10 @@ func (e *evidence) tokenKind(c *credential) {
 	case strings.ToLower(text(claims, "token_use")) == "access" && e.response.Header.Has("x-amzn-ErrorType") && hostIs(e.target.Hostname(), ".amazonaws.com") && strings.Contains(e.target.Host, ".execute-api."):
 		e.add("cognito-access-token", Computed, "claim token_use", "the token is an access token of Cognito; an API without scopes takes the ID token")
 		return
+	case claims["sdkKey"] != nil || claims["appKey"] != nil && claims["tokenExp"] != nil:
+		kind, why = "a signature for the SDK of meetings", "it has an SDK key"
+	case strings.HasPrefix(text(c.token.header, "cty"), "twilio-fpa") && e.target.Hostname() == "api.twilio.com":
+		kind, why = "a token for the SDK of a client", "cty is twilio-fpa"
 	case typ == "id+jwt":
 		kind, why = "an ID token", "typ is id+jwt"
 	default:
@@ -430,6 +440,9 @@ func (e *evidence) tokenBinding(c *credential) {
 	}
 }
 
+// readScope matches scopes that allow no change.
+var readScope = regexp.MustCompile(`(?i)(?:^|[.:/_-])(?:read|readonly|view|list)(?:$|[.:/_-])|^(?:openid|profile|email|offline_access)$`)
+
 // tokenRights compares the scopes of a token with those that the challenge names.
 func (e *evidence) tokenRights(c *credential) {
 	granted := append(strings.Fields(text(c.token.claims, "scope")), texts(c.token.claims, "scp")...)
@@ -440,6 +453,13 @@ func (e *evidence) tokenRights(c *credential) {
 	roles := texts(c.token.claims, "roles")
 	if !strings.HasPrefix(text(c.token.claims, "sub"), "system:") && len(granted) == 0 && len(roles) == 0 && c.token.claims["permissions"] == nil && c.token.claims["realm_access"] == nil {
 		e.add("rights-absent", Computed, "claims", "the token has neither scope nor scp nor roles")
+	}
+	if method := e.request.Method; len(granted) > 0 && method != "" && method != "GET" && method != "HEAD" && method != "OPTIONS" &&
+		!slices.ContainsFunc(granted, func(s string) bool { return !readScope.MatchString(s) }) && slices.ContainsFunc(granted, func(s string) bool { return strings.Contains(strings.ToLower(s), "read") }) {
+		e.add("scope-reads-alone", Computed, "claim scope", "the token may read alone (%s), and the method is %s", e.quote(strings.Join(granted, " ")), e.quote(method))
+	}
+	if len(granted) > 0 {
+		e.add("scope-listed", Computed, "claim scope", "the token has the scope %s", e.quote(strings.Join(granted, " ")))
 	}
 	for _, ch := range e.challenges {
 		want, _ := ch.Param("scope")
