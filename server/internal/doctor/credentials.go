@@ -127,15 +127,15 @@ var (
 	proxmoxValue     = regexp.MustCompile(`^[^\s!@]+@[\w.-]+![\w.-]+[=:][^\s=:!]+$`)
 	markWords        = regexp.MustCompile(`<([^<>]{2,120})>`)
 	placeholderShape = regexp.MustCompile(`(?i)^["']?(?:null|undefined|none|nil|nan|\(null\)|\[object object\]|\[object promise\]|` +
-		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|my|insert|put)[-_ a-z]*>|` +
-		`(?:your|my|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
+		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|insert|put)[-_ a-z]*>|` +
+		`(?:your|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
 	emptyShape = regexp.MustCompile(`^(?:null|undefined|\(null\)|\[object Object\]|\$\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{.*\}\})$`)
 	// emptyPrinted matches what programs print in the place of a value, marks of templates, and the names of stored secrets.
 	emptyPrinted = regexp.MustCompile(`^["']?(?:%!\w?\(?.*|<nil>|<null>|<none>|<undefined>|<empty>|<unset>|%[svd@]|\{\d?\}|#\{[^{}]*\}|<%=?.*%>|%\(\w+\)s|@\w+@|__[A-Z][A-Z0-9_]+__|\[function.*|\[object \w+\]|<(?:function|bound method|built-in|coroutine|Future|class|Response|map|generator|Promise)\b.*|` +
 		`System\.[A-Z]\w+(?:\.\w+|\[\])*|Promise ?\{.*|\(\) ?=>.*|function ?\(.*|\$env:\w+|process\.env\.\w+|os\.(?:environ|getenv).*|System\.getenv.*|secrets\.\w+|op://\S+|ref\+\w+://\S+|vault:\S+|!secret \w+|!vault.*|arn:aws:(?:secretsmanager|ssm):\S+|projects/[^/]+/secrets/\S+|@Microsoft\.KeyVault\(.*|ENC\[.*|ENC\(.*|/run/secrets/\S+|file://\S+|(?:~|\.)?/(?:etc|home|root|var|secrets?|opt)/\S+)["']?$`)
 	// printedValue matches a secret with the name of its type around it.
 	printedValue = regexp.MustCompile(`^(?:Optional|Some|Just|Right|Ok|Present|Secret|SecretStr|String|Token|AccessToken|str|bytes|Buffer)\(.+\)?$|^b['"].+['"]$|^&?\{[A-Za-z].*\}$|^Optional\[.*\]$`)
-	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt)|true|false)["']?$`)
+	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:my[-_ ]?)?(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt|password)|true|false)["']?$`)
 	tokenShape   = regexp.MustCompile(`^[A-Za-z0-9._~+/=|:!-]+$`)
 	schemeWord   = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
 )

@@ -181,6 +181,7 @@ var rules = []rule{
 	{"placeholder", "empty-credential", decides, "empty"},
 	{"placeholder", "placeholder-word", decides, "empty"},
 	{"placeholder", "placeholder-mark", weak, "empty"},
+	{"placeholder", "credentials-read", contradicts, "against"},
 	{"placeholder", "note-variable-unset", weak, "empty"},
 	{"placeholder", "configuration-variable refused", strong, "configuration"},
 	{"placeholder", "configuration-named said:placeholder", strong, "configuration"},
