@@ -19,9 +19,9 @@ var (
 		`[$@]?[A-Za-z_][\w.]*(?:->|::|\.|\[)[\w"'.\]]{1,60}\s*(?:\(|=[^=\s]|= |\[)|[$@]?[A-Za-z_][\w.-]*(?:\s+(?:=|:=|=>)\s+\S|=["'$<{\[])|[A-Za-z_][\w.]*\(["'$\w]|["']?[\w-]+["']?\s*(?:=>|:)\s*(?:["'{\[$<]|Bearer |Basic |Token |\*{3})|` +
 		`-{1,2}[A-Za-z][\w-]*[ =]|\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:)`)
 	formBody       = regexp.MustCompile(`^[\w.-]+=[^\s]*(?:&[\w.-]+=|$)`)
-	credentialWord = regexp.MustCompile(`(?i)authori[sz]ation|authenticat|bearer|token|passw|credential|api[-_ ]?key|secret|basic[-_]?auth|\bauth\b|_auth\b|netrc|userpwd|\busername\b`)
+	credentialWord = regexp.MustCompile(`(?i)authori[sz]ation|authenticat|bearer|token|passw|credential|api[-_ ]?key|secret|basic[-_]?auth|\bauth\b|_auth\b|netrc|userpwd|username`)
 	// setsCredentials matches source code that sets credentials for its requests.
-	setsCredentials = regexp.MustCompile(`(?i)["'\[(:]\s*(?:(?:proxy-)?authorization|x-api-key|api-?key|x-auth-token)["'\])]*\s*\]?\s*(?:=>|[:,=])|\bauthorization\s*[:=]\s*["'` + "`" + `$]|NetworkCredential\(|UsernamePasswordCredentials|\bsetCredentials\(|CredentialsProvider|` +
+	setsCredentials = regexp.MustCompile(`(?i)["'\[(:]\s*(?:(?:proxy-)?authorization|x-api-key|api-?key|x-auth-token)["'\])]*\s*\]?\s*(?:=>|[:,=])|\bauthorization\s*[:=]\s*["'` + "`" + `$]|NetworkCredential\(|UsernamePasswordCredentials|\bsetCredentials\(|\badd_password\(|CredentialsProvider|` +
 		`HTTP(?:Basic|Digest)Auth|\bauth\s*[=:]\s*[({\["']|CURLOPT_(?:USERPWD|USERNAME|XOAUTH2_BEARER)|\b(?:set_?)?basic_?auth(?:entication)?\s*[(=:]|\bset_?bearer_?(?:auth|token)?\(|bearer_?(?:token|auth)?\s*[(=]|with_?(?:token|auth|credentials)\(|` +
 		`AuthenticationHeaderValue|DefaultRequestHeaders|\bpreemptive\b|-H\s*["']?(?:Authorization|X-Api-Key)|--user[ =]|(?:^|\s)-u \S+:\S|\bpasswordCredentials\b|\bgetPasswordAuthentication\b|\bhttp_?auth\s*[(=:]`)
 	// bodyFields matches the fields of a request in its own body: the program gave them to the wrong argument.
@@ -36,6 +36,9 @@ func programLine(text string) bool {
 // Agents of libraries that put the entry of .netrc for a host in place of the Authorization that the program set, or in an
 // empty place.
 var netrcAgent = regexp.MustCompile(`(?i)^(?:python-requests|httpie|rest-client|pip|twine|conda|poetry|gcloud|python-httpx/0\.[0-9]\.)\b`)
+
+// cliAgent matches agents of command-line programs and of providers of Terraform.
+var cliAgent = regexp.MustCompile(`(?i)^[\w.-]*cli\b|\bterraform\b|^(?:gh|glab|aws-cli|boto3|doctl|hcloud|kubectl|helm|rclone|restic|renovate|ansible|pulumi|codex|aider|goose)\b`)
 
 // environments are names of environments, as labels of a host and as words of the user, with true for those that are not the
 // live one.
@@ -203,6 +206,18 @@ func (e *evidence) clientLines() {
 	if agent := e.request.Header.Get("User-Agent"); netrcAgent.MatchString(agent) {
 		e.add("netrc-agent", Computed, "User-Agent", "the library reads .netrc: %s", e.quote(agent))
 	}
+	if agent := e.request.Header.Get("User-Agent"); cliAgent.MatchString(agent) {
+		e.add("cli-agent", Computed, "User-Agent", "the client takes its credentials from the environment, a file or a store: %s", e.quote(agent))
+	}
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		if c.kind == secretInAuthorization && c.scheme == "bearer" && c.shape != nil && c.token == nil && !slices.Contains(e.products, c.shape.maker) {
+			e.add("opaque-of-vendor", Computed, c.place, "the token is a %s, which is no JWT; another server is asked", c.shape.kind)
+		}
+		if outside := maskShape.ReplaceAllString(c.value, ""); c.scheme == "basic" && c.masked && strings.Contains(outside, ":") {
+			e.add("basic-as-text", Computed, c.place, "user and password stand there as they are, not in base64")
+		}
+	}
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		if line = strings.TrimSpace(line); line == "[]" || line == "''" || line == `""` || line == "<>" || line == "||" {
 			e.add("variable-empty", Computed, fmt.Sprintf("log line %d", i+1), "the output shows a variable that is empty: %s", line)
@@ -312,17 +327,52 @@ func (e *evidence) servicePlace() {
 	}
 }
 
-// misplacedName matches fields that a program meant to be Authorization.
-var misplacedName = regexp.MustCompile(`(?i)^(?:auth?or[iy][sz]?ations?|authenti[cf]ation|authorisation|authorization[-_]?(?:header|token)|bearer|autorization|authorizaton|authorizations)$`)
+// otherNames are words that programs use for a field in place of Authorization.
+var otherNames = []string{"authentication", "authorisation", "bearer", "auth-header", "authorization-header"}
 
-// misplacedFields adds a fact about a field whose name is not that of a standard.
+// nearAuthorization reports whether a name is Authorization with one or two letters wrong, or a word in its place.
+func nearAuthorization(name string) bool {
+	name = strings.ToLower(name)
+	const want = "authorization"
+	if name == want || len(name) > len(want)+2 {
+		return false
+	}
+	if slices.Contains(otherNames, name) {
+		return true
+	}
+	row := make([]int, len(want)+1) // the distance of Levenshtein
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(name) {
+		above := row[0]
+		row[0] = i + 1
+		for j := range len(want) {
+			change := above
+			if name[i] != want[j] {
+				change++
+			}
+			above = row[j+1]
+			row[j+1] = min(change, row[j]+1, above+1)
+		}
+	}
+	return row[len(want)] <= 2
+}
+
+// misplacedFields adds a fact about a field whose name is not that of a standard, and about a field in the address.
 func (e *evidence) misplacedFields() {
 	if !e.seen["authorization-absent"] {
 		return
 	}
 	for _, f := range e.request.Header {
-		if misplacedName.MatchString(f.Name) && !strings.EqualFold(f.Name, "Authorization") {
+		if nearAuthorization(f.Name) {
 			e.add("field-misnamed", Computed, f.Name, "the field is called %s; servers read Authorization", e.quote(f.Name))
+		}
+	}
+	for name, values := range e.target.Query() {
+		scheme, _, two := strings.Cut(strings.Join(values, " "), " ")
+		if (nearAuthorization(name) || strings.EqualFold(name, "Authorization")) && two && slices.Contains(schemes, strings.ToLower(scheme)) {
+			e.add("field-misnamed", Computed, "address", "the address has %s, which belongs into a field", e.quote(name))
 		}
 	}
 }

@@ -346,6 +346,9 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 // escapeInside matches escapes of signs that an address cannot hold (RFC 3986 s2.1).
 var escapeInside = regexp.MustCompile(`%(?:40|3[AaFf]|2[0-9A-Fa-f]|5[CcEe])`)
 
+// escapeOfEdge matches %-escapes of characters that stray into secrets, or that base64 has.
+var escapeOfEdge = regexp.MustCompile(`%(?:0[09AaDd]|2[02B]|3D|EF%BB%BF|E2%80%)`)
+
 // signInPath matches addresses that take credentials in the body.
 var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|(?:first|second)-?factor|log[-_]?in|logon|sign[-_]?in|authn|auth|authenticate|authentication|sessions?|connect|grant|verify|password|refresh|ticket|security_check|saml2?|acs)([/._?-]|$)`)
 
@@ -705,7 +708,7 @@ func (e *evidence) valueForm(c *credential) bool {
 	if e.seen["quirk-takes-escapes"] {
 		return good
 	}
-	if strings.Contains(plain, "%20") || strings.Contains(plain, "%3D") || strings.Contains(plain, "%2B") || strings.Contains(plain, "%22") {
+	if escapeOfEdge.MatchString(plain) {
 		stray("percent-escape", "a %%-escape stands in the secret")
 	}
 	if strings.Contains(plain, "\x1b[") || strings.Contains(plain, "[0m") {

@@ -83,6 +83,9 @@ func (e *evidence) digestFacts() {
 			}
 		}
 	}
+	if _, ok := credentials.Param("password"); ok {
+		e.add("digest-parameter-absent", Computed, "Authorization", "the Digest answer has the password; a response that is computed of it belongs there (RFC 7616 s3.4)")
+	}
 	for _, name := range []string{"username", "realm", "nonce", "uri", "response"} {
 		if _, ok := credentials.Param(name); !ok && !auth.masked && !strings.Contains(auth.value, "...") {
 			e.add("digest-parameter-absent", Computed, "Authorization", "the Digest answer has no %s (RFC 7616 s3.4)", name)

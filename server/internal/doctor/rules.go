@@ -1468,7 +1468,13 @@ var rules = []rule{
 	{"placeholder", "placeholder-told", strong + weak + base, "empty"},
 	{"wrong-secret", "placeholder-told", contradicts, "empty"},
 
+	{"credentials-not-chosen", "cli-agent authorization-sent said-nothing status-401", base, "client"},
+	{"credentials-not-chosen", "cli-agent key-sent said-nothing status-401", base, "client"},
+	{"wrong-secret", "cli-agent said-nothing status-401", weak, "base"},
+	{"malformed-credentials", "basic-as-text refused", strong + weak, "form"},
+
 	// The way and the kind of the secret against the service.
+	{"not-a-jwt", "opaque-of-vendor error-invalid_token said-nothing !hosted-service", strong, "jwt"},
 	{"wrong-scheme", "scheme-not-taken status-401 !said-special", strong + weak + base, "service"},
 	{"wrong-scheme", "scheme-not-taken status-403 !said-special", strong + weak, "service"},
 	{"prefix-missing", "service-wants-scheme said-nothing", strong + weak + base, "form"},
@@ -1490,8 +1496,8 @@ var rules = []rule{
 	{"not-a-jwt", "opaque-told offers-bearer status-401 said-nothing !hosted-service", strong + base, "jwt"},
 	{"wrong-place", "place-of-mark-differs refused", leads, "place"},
 	{"wrong-place", "secret-of-other-place", decides, "place"},
-	{"wrong-place", "several-places status-401 said-nothing", weak, "place"},
-	{"wrong-secret", "several-places status-401 said-nothing authorization-sent", weak, "base"},
+	{"wrong-place", "several-places status-401 said-nothing", base, "place"},
+	{"wrong-secret", "several-places status-401 said-nothing", weak, "base"},
 	{"wrong-place", "place-in-address status-401 said-nothing authorization-sent !jwt-sent", base, "place"},
 	{"wrong-place", "place-in-address status-401 said-nothing key-sent !jwt-sent", base, "place"},
 }
