@@ -2,9 +2,11 @@ package doctor
 
 import (
 	"bytes"
+	"encoding/base64"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -69,11 +71,70 @@ func (e *evidence) browserFacts() {
 	if body := e.response.Body; e.response.Status == 200 && e.seen["body-html"] && signInForm.Match(body[:min(len(body), maxBody)]) && e.wantsData() {
 		e.add("sign-in-page", Computed, "body", "a sign-in page with status 200 stands for a refusal")
 	}
+	e.preflightFacts()
+	e.signedCookieFacts()
+	if e.seen["cross-origin"] && strings.EqualFold(e.response.Header.Get("Access-Control-Allow-Credentials"), "true") {
+		e.add("credentials-allowed", Computed, "Access-Control-Allow-Credentials", "the server takes cookies from this page, and the page has to send them: credentials: include (Fetch s3.3)")
+	}
+	if to, err := url.Parse(e.response.Header.Get("Location")); err == nil && e.response.Status >= 300 && e.response.Status < 400 && to.Scheme == "https" && e.target.Scheme == "https" &&
+		strings.EqualFold(to.Host, e.target.Host) && to.Path == e.target.Path && to.RawQuery == e.target.RawQuery && !e.response.Header.Has("Set-Cookie") && !e.seen["unsafe-method"] {
+		e.add("to-itself", Computed, "Location", "the server sends to https what came by https: it does not know that a front end ended TLS")
+	}
 	if to, err := url.Parse(e.response.Header.Get("Location")); err == nil && e.response.Status >= 300 && e.response.Status < 400 && e.target.Scheme == "http" &&
 		to.Scheme == "https" && strings.EqualFold(to.Hostname(), e.target.Hostname()) && to.Path == e.target.Path {
 		e.add("to-https", Computed, "Location", "the server sends the same address to https, credentials and all")
 	}
 	e.comesAndGoes()
+}
+
+// preflightFacts compares the answer to a preflight with what it asked for (Fetch s4.8).
+func (e *evidence) preflightFacts() {
+	asked, h, status := e.request.Header, e.response.Header, e.response.Status
+	if !e.seen["preflight"] || !asked.Has("Access-Control-Request-Method") || status == 0 {
+		return
+	}
+	list := func(h Fields, name string) []string {
+		return strings.FieldsFunc(strings.ToLower(strings.Join(h.Values(name), ",")), func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	if status >= 300 && status < 400 {
+		e.add("preflight-lacks", Computed, "status", "the preflight is answered by a redirect, which browsers do not follow")
+		return
+	}
+	if status >= 300 {
+		return
+	}
+	origin, allowed := asked.Get("Origin"), h.Get("Access-Control-Allow-Origin")
+	fields, methods := list(h, "Access-Control-Allow-Headers"), list(h, "Access-Control-Allow-Methods")
+	method := strings.ToLower(asked.Get("Access-Control-Request-Method"))
+	switch {
+	case allowed == "" || allowed != "*" && origin != "" && !strings.EqualFold(allowed, origin):
+		e.add("preflight-lacks", Computed, "Access-Control-Allow-Origin", "the answer to the preflight does not allow the page %s", e.quote(origin))
+	case slices.Contains(list(asked, "Access-Control-Request-Headers"), "authorization") && !slices.Contains(fields, "authorization"):
+		e.add("preflight-lacks", Computed, "Access-Control-Allow-Headers", "the answer to the preflight does not allow Authorization; * does not stand for it")
+	case !slices.Contains([]string{"get", "head", "post"}, method) && !slices.Contains(methods, method) && !slices.Contains(methods, "*"):
+		e.add("preflight-lacks", Computed, "Access-Control-Allow-Methods", "the answer to the preflight does not allow the method %s", e.quote(method))
+	}
+}
+
+// signedCookieFacts adds a fact if the end of signed cookies of CloudFront is over.
+func (e *evidence) signedCookieFacts() {
+	if e.at.IsZero() {
+		return
+	}
+	for _, line := range e.request.Header.Values("Cookie") {
+		for pair := range strings.SplitSeq(line, ";") {
+			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if name == "CloudFront-Policy" {
+				text, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.NewReplacer("-", "+", "_", "=", "~", "/").Replace(value), "="))
+				if m := policyEnd.FindSubmatch(text); err == nil && m != nil {
+					name, value = "CloudFront-Expires", string(m[1])
+				}
+			}
+			if n, err := strconv.ParseInt(value, 10, 64); name == "CloudFront-Expires" && err == nil && time.Unix(n, 0).Before(e.at) {
+				e.add("cookies-expired", Computed, "Cookie", "the signed cookies were good until %s, Date is %s", showTime(time.Unix(n, 0).UTC()), showTime(e.at))
+			}
+		}
+	}
 }
 
 // wantsData reports whether the request is one of a program or a script, and not for a page.

@@ -152,7 +152,7 @@ func (d *diagnosis) derive() {
 			e.add("refused", Computed, code.at, "the body tells a refusal: %s", e.quote(code.value))
 		}
 	}
-	refusal := status >= 400 || coded || said || e.has("refused") || e.has("to-sign-in") || e.has("to-https") || e.has("to-second-factor") || e.has("to-denied-page") || e.has("sign-in-page") || e.has("sign-in-failed") || status == 0 && e.c.Subject < 0
+	refusal := status >= 400 || coded || said || e.has("refused") || e.has("to-sign-in") || e.has("to-https") || e.has("to-itself") || e.has("preflight-lacks") || e.has("to-second-factor") || e.has("to-denied-page") || e.has("sign-in-page") || e.has("sign-in-failed") || status == 0 && e.c.Subject < 0
 	if refusal {
 		e.add("refused", Computed, "status", "the request was refused")
 	}
