@@ -18,6 +18,7 @@ type habit struct {
 	places  []string // where it holds: hosts, ports with a path, parts of a path, "@" and the name of a product
 	takes   []string // forms of credentials; see formTaken
 	retired []string // forms that it took once
+	beside  []string // fields that belong beside the credentials
 }
 
 // habits returns the content of habits.txt. A mistake in the embedded file is a mistake of the program: it panics.
@@ -33,15 +34,15 @@ var habits = sync.OnceValue(func() []habit {
 // question mark before it. Behind an equals sign stands how the secret begins, or the user name of Basic.
 var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?|[A-Za-z][A-Za-z0-9-]+:|\?[A-Za-z_-]+)$`)
 
-// readHabits parses habits.txt: lines "name | places | forms | retired forms", the last two may be empty.
+// readHabits parses habits.txt: lines "name | places | forms | retired forms | fields beside"; the last three may be empty.
 func readHabits(file string) (list []habit, err error) {
 	for i, line := range strings.Split(file, "\n") {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
 		parts := strings.Split(line, "|")
-		if len(parts) < 3 || len(parts) > 4 {
-			return nil, fmt.Errorf("doctor: habits.txt line %d: 3 or 4 parts belong there", i+1)
+		if len(parts) < 3 || len(parts) > 5 {
+			return nil, fmt.Errorf("doctor: habits.txt line %d: 3 to 5 parts belong there", i+1)
 		}
 		h := habit{name: strings.TrimSpace(parts[0]), places: strings.Fields(parts[1]), takes: strings.Fields(parts[2])}
 		if name, ok := strings.CutPrefix(strings.TrimSpace(parts[1]), "@"); ok {
@@ -50,8 +51,11 @@ func readHabits(file string) (list []habit, err error) {
 				return nil, fmt.Errorf("doctor: habits.txt line %d: no product is called %q", i+1, name)
 			}
 		}
-		if len(parts) == 4 {
+		if len(parts) > 3 {
 			h.retired = strings.Fields(parts[3])
+		}
+		if len(parts) > 4 {
+			h.beside = strings.Fields(parts[4])
 		}
 		for _, form := range slices.Concat(h.takes, h.retired) {
 			if !formShape.MatchString(form) {
@@ -103,7 +107,7 @@ func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 		if begin == "password" {
 			return c.kind == secretInAuthorization && c.scheme == "basic" && !e.seen["secret-is-token"] && (!retired || e.seen["password-sent"])
 		}
-		return c.kind == secretInAuthorization && c.scheme == "basic" && (begin == "" || !e.seen["secret-is-token"] || c.user == "" || userFits(c, begin))
+		return c.kind == secretInAuthorization && c.scheme == "basic" && (begin == "" || !e.seen["secret-is-token"] && !e.seen["secret-is-key"] || c.user == "" || userFits(c, begin))
 	}
 	if c.kind != secretInAuthorization || c.scheme != name {
 		return false
@@ -128,11 +132,32 @@ func userFits(c *credential, want string) bool {
 // jobPath matches the addresses of GitLab that take the token of a job.
 var jobPath = regexp.MustCompile(`(?i)/api/v4/(?:job(?:/|$)|projects/[^/]+/(?:packages|jobs/[^/]+/(?:artifacts|trace)|jobs/artifacts|releases|trigger|terraform|secure_files|environments|deployments|registry)|groups/[^/]+/-/packages|packages)`)
 
+// Words of the user about where or when the same request is accepted.
+var (
+	otherNetwork = regexp.MustCompile(`(?i)\b(?:works?|worked|succeeds?|is (?:accepted|fine|200)|200) (?:fine )?(?:from|at|in|on|over|through|via|with) (?:the |my |our |a |an |another )*(?:office|home|vpn|laptop|lan|local network|network|corporate network|intranet|other (?:network|machine|host|country|ip)|\w+ ?ip\b|hotspot|phone|data ?cent(?:er|re)|country)|` +
+		`\bnot from (?:the |my |our |a )*(?:\w+ )?(?:server|runner|cloud|vps|data ?cent(?:er|re)|office|home|vpn|outside|internet|container)\b`)
+	afterOrganisation = regexp.MustCompile(`(?i)\b(?:works?|worked|accepted|200) (?:again )?(?:after|once|when)\b.{0,60}\b(?:sso|saml|single sign-?on|consent|organi[sz]ation|identity provider)\b`)
+)
+
+// toldNetwork reads what the user says about other places and times.
+func (e *evidence) toldNetwork() {
+	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		at := fmt.Sprintf("log line %d", i+1)
+		if otherNetwork.MatchString(line) {
+			e.add("works-at-other-network", Said, at, "the input says that the request works from another network: %s", e.quote(line))
+		}
+		if afterOrganisation.MatchString(line) {
+			e.add("works-after-organisation", Said, at, "the input says that the request works after a sign-in of the organisation: %s", e.quote(line))
+		}
+	}
+}
+
 // tokenWords matches words that stand in place of a token or key.
 var tokenWords = regexp.MustCompile(`(?i)\b(?:token|key|secret)\b`)
 
 // habitFacts compares the form of the credentials with the forms that the server takes by its documentation.
 func (e *evidence) habitFacts() {
+	e.toldNetwork()
 	var sent []*credential
 	for i := range e.credentials {
 		if c := &e.credentials[i]; c.kind != secretAlone && c.kind != secretInProxyAuthorization && strings.TrimSpace(c.value) != "" {
@@ -168,7 +193,12 @@ func (e *evidence) habitFacts() {
 			e.add("form-retired", Computed, at, "%s took credentials in this form once, and takes %s now", h.name, showForms(h.takes))
 			return
 		}
-		if len(h.takes) == 0 || fits(h.takes, false) != "" {
+		for _, name := range h.beside {
+			if e.request.Whole && !e.request.Header.Has(name) {
+				e.add("companion-absent", Computed, name, "%s wants the field %s beside the credentials, and the request has none", h.name, name)
+			}
+		}
+		if len(h.takes) == 0 || fits(h.takes, false) != "" || e.seen["scheme-not-taken"] {
 			return
 		}
 		c := sent[0]
