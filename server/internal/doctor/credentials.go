@@ -154,6 +154,12 @@ var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|cl
 // certificateField matches fields in which a front end tells the program behind it about the client's certificate.
 var certificateField = regexp.MustCompile(`(?i)^(x-)?((forwarded|client|ssl|tls|arr)-)*(ssl|tls|client|clientcert|cert|mtls)(-client)?(-(s-?dn|i-?dn|verify|verified|cert|certificate|status|present|chain|serial|fingerprint|info|leaf|issuer|subject))+$|^x-arr-clientcert$|^x-forwarded-client-cert$`)
 
+// Forms of the parts of Basic credentials.
+var (
+	hashForm  = regexp.MustCompile(`^(?:\$(?:apr1|2[abxy]|[156]|argon2\w*|y)\$|\{(?:SHA|SSHA|PLAIN|bcrypt|CRYPT)\})`)
+	shortName = regexp.MustCompile(`^[A-Za-z][A-Za-z._-]{0,19}$`)
+)
+
 // sessionField matches names of fields with a key that a sign-in gave.
 var sessionField = regexp.MustCompile(`(?i)session|^x-auth-token$|^x-subject-token$|ticket`)
 
@@ -848,6 +854,12 @@ func (e *evidence) basicForm(c *credential, value string) {
 		e.add("basic-not-utf8", Computed, at, "user or password has signs outside of ASCII, and they are not in UTF-8: most servers read UTF-8 (RFC 7617 s2.1)")
 	} else if strings.IndexFunc(decoded, func(r rune) bool { return r > unicode.MaxASCII && unicode.IsPrint(r) }) >= 0 && utf8.ValidString(decoded) {
 		e.add("basic-outside-ascii", Computed, at, "user or password has signs outside of ASCII, in UTF-8: some servers read ISO 8859-1 (RFC 7617 s2.1)")
+	}
+	if hashForm.MatchString(pass) {
+		e.add("password-is-hash", Computed, at, "the password has the form of a hash, as servers store it")
+	}
+	if pass == "" && c.shape == nil && shortName.MatchString(user) {
+		e.add("password-empty-of-name", Computed, at, "the user name has no password behind it")
 	}
 	if user != "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("password-empty", Computed, at, "the password is empty")

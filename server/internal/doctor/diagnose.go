@@ -187,10 +187,18 @@ func (d *diagnosis) derive() {
 			e.add("front-proxy", Computed, f.Name, "a front end is on the way")
 		}
 	}
+	if auth := e.sent(secretInAuthorization); auth != nil {
+		if m := markedStamp.FindStringSubmatch(auth.value); m != nil && offMark.MatchString(m[1]) {
+			e.add("mark-off", Said, "Authorization", "the input says that the time of the request is off: %s", e.quote(m[1]))
+		}
+	}
 	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("X-Ms-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && offMark.MatchString(v) {
 		e.add("mark-off", Said, "Date", "the input says that the time of the request is off")
 	}
 }
+
+// markedStamp matches words in place of the time of a signed request.
+var markedStamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(<[^<>]+>)`)
 
 // statusWords reports whether words say no more than a status does.
 func statusWords(words []string) bool {

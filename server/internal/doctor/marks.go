@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -119,12 +120,13 @@ func (e *evidence) markFacts(c *credential) {
 	if c.mark == "" {
 		return
 	}
-	if cause := describes(c.mark); cause != "" && (c.kind == secretInAuthorization && c.scheme != "basic" || c.kind == secretInField) {
+	parameters := slices.Contains([]string{"digest", "hawk", "oauth", "mac", "ntlm", "negotiate"}, c.scheme) // their marks stand for parts of an answer
+	if cause := describes(c.mark); cause != "" && !parameters && (c.kind == secretInAuthorization && c.scheme != "basic" || c.kind == secretInField) {
 		e.add("mark:"+cause, Said, c.place, "the input says: %s", e.quote(c.mark))
 		e.add("token-described", Said, c.place, "the input says what is wrong with the token")
 	}
 	for _, s := range states {
-		if s.words.MatchString(c.mark) && !noLonger.MatchString(c.mark) {
+		if s.words.MatchString(c.mark) && !noLonger.MatchString(c.mark) && (!parameters || s.fact == "said-good") {
 			e.add(s.fact, Said, c.place, "the input says: %s", s.text)
 		}
 	}
@@ -140,6 +142,9 @@ func (e *evidence) markFacts(c *credential) {
 	}
 	if c.scheme == "basic" && escapeInside.MatchString(c.mark) {
 		e.add("escape-in-password", Said, c.place, "a %%-escape stands in user or password: it belongs into an address, not into the field")
+	}
+	if c.scheme == "basic" && hashForm.MatchString(c.pass) {
+		e.add("password-is-hash", Said, c.place, "the password has the form of a hash, as servers store it")
 	}
 	if c.scheme == "basic" && otherSigns.MatchString(c.mark) {
 		e.add("basic-outside-ascii", Said, c.place, "the input says that user or password has signs outside of ASCII")

@@ -68,6 +68,13 @@ func (e *evidence) digestFacts() {
 	if maskShape.MatchString(param("uri")) && otherMark.MatchString(param("uri")) {
 		e.add("digest-uri-differs", Said, "Authorization", "the input says that uri is not the address of the request: %s", e.quote(param("uri")))
 	}
+	if response := param("response"); maskShape.MatchString(response) {
+		if m := proofMethod.FindStringSubmatch(response); m != nil && e.request.Method != "" && m[1] != e.request.Method {
+			e.add("digest-response-differs", Said, "Authorization", "the response is made for %s, the method is %s (RFC 7616 s3.4.3)", m[1], e.quote(e.request.Method))
+		} else if otherMark.MatchString(response) {
+			e.add("digest-response-differs", Said, "Authorization", "the input says how the response is made: %s", e.quote(response))
+		}
+	}
 	if nc := param("nc"); nc != "" && strings.Trim(nc, "0") == "" {
 		e.add("digest-count-zero", Computed, "Authorization", "nc begins at 0, it begins at 00000001 (RFC 7616 s3.4)")
 	} else if nc != "" && len(nc) != 8 {
@@ -198,7 +205,7 @@ var proofWithout = regexp.MustCompile(`(?i)\b(?:without|no|old|wrong|stale|expir
 
 // Words in place of a parameter of a Digest answer.
 var (
-	oldMark   = regexp.MustCompile(`(?i)^<[^<>]*\b(?:old|first|earlier|previous|prior|expired|stale|used|last|spent)\b[^<>]*>$`)
+	oldMark   = regexp.MustCompile(`(?i)^<[^<>]*\b(?:old|first|earlier|previous|prior|expired|stale|used|last|spent|other|another)\b[^<>]*>$`)
 	otherMark = regexp.MustCompile(`(?i)\bwithout\b|\b(?:path|address) (?:only|alone)\b|\b(?:other|another|wrong|different|rewritten|outer|inner|public|internal|full|absolute)\b`)
 )
 

@@ -12,7 +12,7 @@ var (
 	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|<set-header\s+name="Authorization"\s+exists-action="delete"|\brequest_headers_to_remove\b.{0,40}\bauthorization\b|\bmore_clear_input_headers\s+"?Authorization|\bcustomrequestheaders\.authorization=\s*$|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
 	frontAsks          = regexp.MustCompile(`(?i)^\s*(?:auth_basic\s+"|auth_basic_user_file\s|basic_?auth\s+(?:/\S*\s+)?(?:bcrypt\s+)?\{|AuthType\s+Basic\b|AuthUserFile\s|auth_pam\s+")|traefik\.http\.middlewares\.\S+\.basicauth\.users|^\s*basicAuth:\s*$|\bhttp-request auth\b`)
 	frontLists         = regexp.MustCompile(`(?i)^\s*(?:(?:allow|deny)\s+(?:all|[0-9a-f.:]+(?:/\d+)?)\s*;|Require\s+(?:not\s+)?(?:ip|host|local)\b|(?:Allow|Deny)\s+from\s|(?:ipAllowList|ipWhiteList):|@\w+\s+(?:not\s+)?(?:remote_ip|client_ip)\b)|\.(?:ipallowlist|ipwhitelist)\.sourcerange`)
-	frontCertificate   = regexp.MustCompile(`(?i)^\s*(?:ssl_verify_client\s+(?:on|optional\w*)\b|SSLVerifyClient\s+(?:require|optional\w*)|mode\s+require_and_verify|clientAuthType:\s*Require)|\$ssl_client_verify\b|\bssl_c_used\b|\bssl_fc_has_crt\b|sslFlags="[^"]*(?:SslNegotiateCert|SslRequireCert)|require_client_certificate:\s*true|(?:certificateVerification|clientAuth)="(?:required|true|want)"|client-auth[=:]\s*(?:need|required)|ClientCertificateMode\.Require|\bverify\s+required\b.*\bca-file\b|\bca-file\b.*\bverify\s+required\b|auth-tls-verify-client: "?on`)
+	frontCertificate   = regexp.MustCompile(`(?i)^\s*(?:ssl_verify_client\s+(?:on|optional\w*)\b|SSLVerifyClient\s+(?:require|optional\w*)|mode\s+require_and_verify|clientAuthType:\s*Require)|\$ssl_client_verify\b|\bssl_c_used\b|\bssl_fc_has_crt\b|sslFlags="[^"]*(?:SslNegotiateCert|SslRequireCert)|require_client_certificate:\s*true|\bclient_authentication:\s*(?:required|optional)|(?:certificateVerification|clientAuth)="(?:required|true|want)"|client-auth[=:]\s*(?:need|required)|ClientCertificateMode\.Require|\bverify\s+required\b.*\bca-file\b|\bca-file\b.*\bverify\s+required\b|auth-tls-verify-client: "?on`)
 	clientCode         = regexp.MustCompile(`(?i)^\s*(?:(?:const |let |var )?[\w, ]+\s*:?=\s*)?(?:await )?(?:requests|httpx|axios|fetch|session|client|http|urllib3?|got|aiohttp|ky|superagent|req)\b[.(].*\bheaders?\b`)
 	variableLacking    = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
 	lackingWords       = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
@@ -32,6 +32,7 @@ var (
 	signInLogged       = regexp.MustCompile(`(?i)\bPOST\s+\S*(?:sign-?in|log-?in|sessions?|authenticate)\b\S*.*\s20[014]\b`)
 	refusalLogged      = regexp.MustCompile(`(?i)\bGET\s+/\S*.*\s401\b`)
 	noteLine           = regexp.MustCompile(`^# .*(?:Authorization|\b30[1278]\b|OPTIONS|Set-Cookie|\.netrc|\.conf\b|config)`)
+	addressTorn        = regexp.MustCompile(`(?i)\b(?:resolve|lookup|find|connect to|getaddrinfo \w+)\b[^\r\n]{0,30}[\s'"][^\s/@'"]*@[\w.-]+|://[^/\s@'"]*@[^/\s@'"]*@|://[^/\s@'"]*[#?][^/\s@'"]*@`)
 	tlsAlert           = regexp.MustCompile(`(?i)\balert\b|\bhandshake\b|SSL routines|\btls:|x509|SSLError|SSL_read|certificate verif|ssl_client_verify`)
 )
 
@@ -156,6 +157,9 @@ func (e *evidence) lineFact(w passage) {
 		e.add("certificate-past", Computed, w.at, "the client's certificate is past its end: %s", e.quote(w.text))
 	} else if certificateForeign.MatchString(w.text) {
 		e.add("certificate-untrusted", Computed, w.at, "the server does not trust the client's certificate: %s", e.quote(w.text))
+	}
+	if addressTorn.MatchString(w.text) {
+		e.add("address-torn", Computed, w.at, "a sign of the password ends the user part of the address too early: write it as a %%-escape")
 	}
 	if tlsAlert.MatchString(w.text) {
 		e.add("tls-told", Computed, w.at, "the line tells of TLS: %s", e.quote(w.text))
