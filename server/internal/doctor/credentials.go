@@ -408,6 +408,12 @@ func (e *evidence) requestFacts() {
 	if e.sent(secretInField) != nil && r.Header.Has("Job-Token") {
 		e.add("short-lived", Computed, "Job-Token", "the token ends with its job")
 	}
+	if _, query, _ := strings.Cut(r.URL, "?"); strings.Contains(query, "&amp;") || strings.Contains(query, `\u0026`) {
+		e.add("address-escaped", Computed, "address", "&amp; stands in the address in place of &: it was copied from a page or from JSON")
+	}
+	if method == "POST" && refreshPath.MatchString(e.target.Path) && auth != nil && auth.scheme == "bearer" {
+		e.add("refresh-by-bearer", Computed, "address", "the address takes a refresh token, and the request has a token in Authorization")
+	}
 	if method == "HEAD" {
 		e.add("method-head", Computed, "method", "the method is HEAD")
 	}

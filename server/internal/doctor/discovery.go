@@ -107,10 +107,10 @@ func (e *evidence) configuredIdentity() {
 	iss, aud := text(c.token.claims, "iss"), texts(c.token.claims, "aud")
 	for i, line := range e.besideLines() {
 		at := fmt.Sprintf("line %d beside the exchange", i+1)
-		if m := issuerLine.FindStringSubmatch(line); m != nil && iss != "" && !slices.Contains(strings.FieldsFunc(m[1], func(r rune) bool { return r == ',' }), iss) {
+		if m := issuerLine.FindStringSubmatch(line); m != nil && !e.seen["iss-other-than-set"] && !e.seen["iss-slash"] && iss != "" && !slices.Contains(strings.FieldsFunc(m[1], func(r rune) bool { return r == ',' }), iss) {
 			e.add("iss-other-than-configured", Computed, at, "iss is %s, the configuration names %s", e.quote(iss), e.quote(m[1]))
 		}
-		if m := audienceLine.FindStringSubmatch(line); m != nil && len(aud) > 0 && !slices.Contains(aud, m[1]) {
+		if m := audienceLine.FindStringSubmatch(line); m != nil && !e.seen["aud-other-than-set"] && len(aud) > 0 && !slices.Contains(aud, m[1]) {
 			e.add("aud-other-than-configured", Computed, at, "aud is %s, the configuration names %s", e.quote(strings.Join(aud, " ")), e.quote(m[1]))
 		}
 	}

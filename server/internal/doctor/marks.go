@@ -165,6 +165,11 @@ func (e *evidence) markFacts(c *credential) {
 	if m := markedHost.FindStringSubmatch(c.mark); m != nil && e.target.Host != "" && !strings.EqualFold(m[1], e.target.Hostname()) && !fileName.MatchString(m[1]) {
 		e.add("mark-of-other-host", Said, c.place, "the input says: the secret is of %s; the address is of %s", e.quote(m[1]), e.quote(e.target.Host))
 	}
+	for _, ch := range e.challenges {
+		if resource, _ := ch.Param("resource"); resource != "" && e.seen["mark-of-other-host"] {
+			e.add("mark-other-than-resource", Said, c.place, "the challenge names the resource %s, and the token is for another", e.quote(resource))
+		}
+	}
 	if readOnly.MatchString(c.mark) {
 		e.add("token-for-reading", Said, c.place, "the input says: the token is for reading")
 	}

@@ -1097,6 +1097,13 @@ var rules = []rule{
 	{"expired", "secret-well-formed status-401", weak, "form"},
 	{"no-credentials", "secret-well-formed key-field-sent", contradicts, "form"},
 
+	{"wrong-audience", "mark-other-than-resource refused", strong + weak + base, "aud"},
+	{"wrong-place", "mark-other-than-resource", contradicts, "aud"},
+	{"stray-characters", "address-escaped refused", strong + weak + base, "octets"},
+	{"refresh-refused", "refresh-by-bearer refused", strong, "refresh"},
+	{"wrong-credential-kind", "refresh-by-bearer refused", weak, "refresh"},
+	{"clock-wrong", "works-later bearer-sent status-401", strong + weak, "later"},
+
 	// A gateway tells what its provider answered.
 	{"upstream-refused", "provider-told", strong + weak + base, "provider"},
 	{"wrong-secret", "provider-told", contradicts, "provider"},
@@ -1500,7 +1507,7 @@ var rules = []rule{
 	{"wrong-secret", "secret-is-key bearer-sent status-401 said-nothing", weak, "base"},
 	{"wrong-secret", "api-token-sent bearer-sent status-401 said-nothing", weak, "base"},
 	{"expired", "secret-is-key bearer-sent !jwt-sent said-nothing", -weak, "key"},
-	{"wrong-credential-kind", "no-api-secret refused", strong + weak, "mark"},
+	{"wrong-credential-kind", "no-api-secret refused !token-address !client-address", strong + weak, "mark"},
 	{"wrong-secret", "no-api-secret", -weak, "mark"},
 	{"wrong-credential-kind", "publishable-sent refused", strong + weak + base, "kind"},
 	{"wrong-secret", "publishable-sent", -weak, "mark"},

@@ -25,6 +25,7 @@ var (
 	innerCall        = regexp.MustCompile(`https?://([A-Za-z0-9.-]+(?::\d+)?)(?:/[^\s"']*)?\b.{0,60}\b(401|403)\b`)
 	bareIssuer       = regexp.MustCompile(`^[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}(?::\d+)?(?:/[\w./-]*)?$`)
 	tenantSetting    = regexp.MustCompile(`(?i)tenant[-_ ]?id["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([0-9a-f]{8}-[0-9a-f-]{27})`)
+	laterWorks       = regexp.MustCompile(`(?i)\b(?:works?|accepted|succeeds?|fine|ok|200)\b.{0,40}\b(?:(?:seconds?|minutes?|moments?|bit|while) later|after (?:a (?:few|short)|some|\w+) (?:seconds?|minutes?|while|wait|delay)|from \w+ (?:seconds?|minutes?) (?:later|on))|\b(?:wait\w*|sleep\w*|delay\w*)\b.{0,20}\b(?:seconds?|minutes?|ms)\b.{0,40}\b(?:works?|helps?|mends?|accepted)\b`)
 	keysRotated      = regexp.MustCompile(`(?i)\brotat\w+ (?:of )?(?:its|their|the|our|signing|jwks|realm|idp)? ?(?:signing |jwks |realm )?keys?\b|\b(?:signing |jwks? |realm )keys? (?:\w+ )?rotat|\bkey rotation\b`)
 	readsTokens      = regexp.MustCompile(`(?i)\bverifyIdToken\b|\bjwt\.verify\b|\bjwt\.decode\b|oauth2\.resourceserver\.jwt|\bjwks(?:_?ur[il]|-rsa)|\bissuer-uri\b|JwtDecoder|\bAddJwtBearer\b|\bjwtVerify\b|createRemoteJWKSet|parseClaimsJws|validate-jwt`)
 )
@@ -67,6 +68,9 @@ func (e *evidence) settingFacts() {
 	for _, w := range lines {
 		if len(w.text) > 600 {
 			continue
+		}
+		if laterWorks.MatchString(w.text) {
+			e.add("works-later", Said, w.at, "the input says that the same is accepted some time later: %s", e.quote(strings.TrimSpace(w.text)))
 		}
 		if keysRotated.MatchString(w.text) {
 			e.add("keys-rotated", Said, w.at, "the input speaks of a change of the signing keys: %s", e.quote(strings.TrimSpace(w.text)))

@@ -183,6 +183,18 @@ func (e *evidence) tokenIdentity(c *credential) {
 		e.add("alg-none", Computed, "header alg", "the token is not signed (alg %s)", e.quote(alg))
 	}
 	for _, ch := range e.challenges {
+		if resource, _ := ch.Param("resource"); resource != "" && len(aud) > 0 && !slices.ContainsFunc(aud, func(a string) bool {
+			return strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(resource, "/"))
+		}) && vendorHosts(aud[0]) == nil {
+			e.add("aud-other-than-service", Computed, "claim aud", "aud is %s, the challenge names the resource %s", e.quote(strings.Join(aud, " ")), e.quote(resource))
+		}
+		authority, _ := ch.Param("authorization")
+		if authority == "" {
+			authority, _ = ch.Param("authorization_uri")
+		}
+		if named, tid := tenantIn.FindString(authority), text(claims, "tid"); named != "" && tid != "" && !strings.EqualFold(named, tid) {
+			e.add("tid-other-than-set", Computed, "claim tid", "tid is %s, the challenge names the tenant %s", e.quote(tid), e.quote(named))
+		}
 		if service, _ := ch.Param("service"); service != "" && len(aud) > 0 && !slices.Contains(aud, service) {
 			e.add("aud-other-than-service", Computed, "claim aud", "aud is %s, the challenge names the service %s", e.quote(strings.Join(aud, " ")), e.quote(service))
 		}
@@ -191,6 +203,9 @@ func (e *evidence) tokenIdentity(c *credential) {
 		elsewhere := true
 		for _, a := range aud {
 			u, err := url.Parse(a)
+			if slices.ContainsFunc(vendorHosts(a), func(h string) bool { return hostIs(e.target.Hostname(), "."+h) }) {
+				elsewhere = false
+			}
 			if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || localHost(e.target.Hostname()) || !strings.Contains(e.target.Hostname(), ".") || clusterName.MatchString(u.Hostname()) || sameSite(u.Hostname(), e.target.Hostname()) || u.Hostname() == e.target.Hostname() {
 				elsewhere = false
 			}
@@ -255,6 +270,9 @@ var vendorAudiences = map[string][]string{
 	"e406a681-f3d4-42a8-90b6-c2b029497af1": {"storage.azure.com", "core.windows.net"},
 	"499b84ac-1321-427f-aa17-267ca6975798": {"dev.azure.com", "visualstudio.com"},
 }
+
+// tenantIn matches the ID of a tenant in an address.
+var tenantIn = regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`)
 
 // vendorHosts returns the hosts of the service that an audience means, or nil.
 func vendorHosts(aud string) []string {
