@@ -30,6 +30,24 @@ var forms = func() []form {
 			`\b(?:query|request) (?:is )?out of time\b|\biat\b.{0,40}\b(?:in (?:the )?past|check|validation|prior|before)\b`},
 		{"wrong-algorithm", true, "algorithm signed signature unsecured secured hs256 symmetric", `\b(?:un|not )signed\b.{0,24}\b(?:jwts?|tokens?)\b.{0,24}(?:not|reject|$)|\bunsigned (?:\w+ )?token\b|\bunsecured\b.{0,10}\bjwts?\b|'none' signature|` +
 			`\balgorithm\b.{0,20}\b(?:does not|doesn't|did not) match\b|\bkey for this algorithm\b|\bmust be an? (?:a)?symmetric key\b|\bexpected configured algorithm\b`},
+		{"organisation-rule", false, "sso saml organi approv forbids", `\b(?:sso|saml|single sign-on)\b.{0,30}\b(?:required|enforced|mandatory|needed)\b|\brequired to (?:sign|log) in (?:with|via|through|using) (?:sso|saml|single)\b|` +
+			`\bnot allowed (?:for|by|in) (?:this|your|the) organi[sz]ation\b|\b(?:outside|within) (?:its|your|the) organi[sz]ation\b|\bapproved by (?:an |your |the )?(?:\w+ )?admin|\badmin(?:istrator)?[- ]approv|` +
+			`\b(?:hasn't|has not|not) (?:been )?approved (?:this|the|for|by|to)\b|\bforbids access via\b`},
+		{"request-signature-mismatch", true, "signature raw", `\bsignatures?\b.{0,40}\b(?:event payload|for payload|webhook)\b|\bwebhook signature\b.{0,20}\b(?:invalid|fail\w*|mismatch|verif\w+)|\bpassed as the raw\b|\braw request body\b`},
+		{"wrong-audience", true, "aud resource", `["']aud["'] claim\b.{0,24}(?:match|value|valid)|\bin ["']aud["']|\bcontain resource id\b|\btoken resource\b.{0,60}\bis not\b|\bdid not match the ["']?aud\b`},
+		{"unknown-signing-key", true, "pem keys key", `\bno (?:pem|keys?) (?:have been |was |were )?found\b|\bkeys tried\b|\binvalid (?:jwt )?key id\b`},
+		{"outage-as-refusal", true, "failed unable connected", `\b(?:failed|unable) to (?:load|fetch|retrieve|download|get|discover) (?:\w+ ){0,3}(?:key set|jwks|certificates?|keys|metadata|endpoints|openid)\b|\bunable to fetch\b.{0,40}\bremote\b|\bno connected (?:db|database)\b`},
+		{"revoked", true, "password stamp", `\bpassword (?:has been|was) changed\b|\bsecurity stamp\b`},
+		{"session-ended", false, "session cookie ticket kicked key", `\blog-?in (?:session|cookie)\b.{0,20}\b(?:expired|invalid)|\binvalid(?:/expired)? (?:login )?(?:\w+ )?(?:ticket|cookie)\b|\bkicked (?:out|off)\b|被顶下线|\bcookied session\b|\bkey ring\b`},
+		{"account-locked", true, "attempt fail banned temporarily wrong", `\b(?:lock|disabl|block|bann)\w*\b.{0,50}\b(?:failed|unsuccessful|recurrent|repeated|consecutive) (?:log-?in|sign-?in|auth\w*|password)|\bbanned until\b|\btemporarily (?:been )?(?:blocked|banned|locked)\b|` +
+			`\bwrong password\b.{0,20}\btoo many times\b`},
+		{"account-not-active", false, "enable activate premium upgrade subscribe plan used verified", `\b(?:enable|activate) (?:billing|the api|this api)\b|\bpremium (?:endpoint|plan|feature|subscription)s?\b|\b(?:upgrade your|upgrade to|subscribe to|not subscribed)\b|\bplan and billing\b|` +
+			`\bhas not been used in project\b|\brequires a verified\b`},
+		{"wrong-place", false, "belongs environment region credentials url cent", `\bdoes not match the \w+ this (?:api )?(?:key|token) belongs to\b|\b(?:in|for) this (?:api )?environment\b|\bplease use this region\b|\b(?:use of|with) (?:live|test|production|sandbox) credentials\b|` +
+			`\bchange your (?:root|base) url\b|\bwrong data ?cent`},
+		{"expired", true, "long age time", `\bissued too long ago\b|\bmax(?:imum)? age exceeded\b|\bnot valid at the current time\b`},
+		{"none", true, "anonymous", `\banonymous (?:caller|user|token|access|request)s?\b.{0,40}\b(?:not|lacks?|denied|cannot)\b|\buser[= ]["<]{0,2}(?:system:)?anonymous\b`},
+		{"required-field-missing", false, "header null must", `\bheader (?:x|[a-z]{2,8})-[\w-]+ (?:cannot|must not|may not) be (?:empty|null)|\bcannot be null or empty\b|\b(?:x-[\w-]+|user|tenant|namespace) must be (?:sent|set|given)\b`},
 		{"insecure-transport", false, "plain http insecure only", `\bplain ?-?(?:text)?(?: http)? (?:traffic|request|connection|auth\w*|login)\b|\bhttp request (?:was sent )?to an? https\b|` +
 			`\binsecure (?:url|connection|transport|channel|authentication)\b|\bonly (?:over|via|through) (?:https|ssl|tls)\b`},
 		{"identity-unknown-here", true, "sign registr provision mapped corresponding matching role", `\b(?:sign-?up|auto[- ]?(?:regist\w+|provision\w*|creat\w+)|self[- ]registration|registration)\b.{0,24}\b(?:disabled|not (?:allowed|enabled|open|permitted))|` +
