@@ -17,13 +17,13 @@ var (
 	// stand in it too.
 	programForm = regexp.MustCompile(`^\s*(?:\$ \S|PS ?[A-Z]?:?[^>]{0,60}> |>>> |In \[\d+\]: |(?:var|let|const|final|auto|val|local|my|set|export|curl_setopt(?:_array)?|await|import|using|use|env|with)\b.{0,40}[\s(:=]|` +
 		`[$@]?[A-Za-z_][\w.]*(?:->|::|\.|\[)[\w"'.\]]{1,60}\s*(?:\(|=[^=\s]|= |\[)|[$@]?[A-Za-z_][\w.-]*(?:\s+(?:=|:=|=>)\s+\S|=["'$<{\[])|[A-Za-z_][\w.]*\(["'$\w]|["']?[\w-]+["']?\s*(?:=>|:)\s*(?:["'{\[$<]|Bearer |Basic |Token |\*{3})|` +
-		`-{1,2}[A-Za-z][\w-]*[ =]|\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:)`)
+		`-{1,2}[A-Za-z][\w-]*[ =]|[A-Z]\w+(?:<[^<>]*>)? \w+ = |\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:)`)
 	formBody       = regexp.MustCompile(`^[\w.-]+=[^\s]*(?:&[\w.-]+=|$)`)
 	credentialWord = regexp.MustCompile(`(?i)authori[sz]ation|authenticat|bearer|token|passw|credential|api[-_ ]?key|secret|basic[-_]?auth|\bauth\b|_auth\b|netrc|userpwd|username`)
 	// setsCredentials matches source code that sets credentials for its requests.
 	setsCredentials = regexp.MustCompile(`(?i)["'\[(:]\s*(?:(?:proxy-)?authorization|x-api-key|api-?key|x-auth-token)["'\])]*\s*\]?\s*(?:=>|[:,=])|\bauthorization\s*[:=]\s*["'` + "`" + `$]|NetworkCredential\(|UsernamePasswordCredentials|\bsetCredentials\(|\badd_password\(|CredentialsProvider|` +
 		`HTTP(?:Basic|Digest)Auth|\bauth\s*[=:]\s*[({\["']|CURLOPT_(?:USERPWD|USERNAME|XOAUTH2_BEARER)|\b(?:set_?)?basic_?auth(?:entication)?\s*[(=:]|\bset_?bearer_?(?:auth|token)?\(|bearer_?(?:token|auth)?\s*[(=]|with_?(?:token|auth|credentials)\(|` +
-		`AuthenticationHeaderValue|DefaultRequestHeaders|\bpreemptive\b|-H\s*["']?(?:Authorization|X-Api-Key)|--user[ =]|(?:^|\s)-u \S+:\S|\bpasswordCredentials\b|\bgetPasswordAuthentication\b|\bhttp_?auth\s*[(=:]`)
+		`AuthenticationHeaderValue|DefaultRequestHeaders|\bpreemptive\b|\burl_(?:username|password)\b|\bforce_basic_auth\b|-H\s*["']?(?:Authorization|X-Api-Key)|--user[ =]|(?:^|\s)-u \S+:\S|\bpasswordCredentials\b|\bgetPasswordAuthentication\b|\bhttp_?auth\s*[(=:]`)
 	// bodyFields matches the fields of a request in its own body: the program gave them to the wrong argument.
 	bodyFields = regexp.MustCompile(`(?i)(?:["']headers["']\s*:\s*\{[^{}]*|^\s*\{\s*)["'](?:authorization|x-api-key|api-key|x-auth-token)["']\s*:|^(?:headers(?:\[|%5B)|authorization=)`)
 )
@@ -37,8 +37,11 @@ func programLine(text string) bool {
 // empty place.
 var netrcAgent = regexp.MustCompile(`(?i)^(?:python-requests|httpie|rest-client|pip|twine|conda|poetry|gcloud|python-httpx/0\.[0-9]\.)\b`)
 
+// keyWord matches a part of a key.
+var keyWord = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
 // cliAgent matches agents of command-line programs and of providers of Terraform.
-var cliAgent = regexp.MustCompile(`(?i)^[\w.-]*cli\b|\bterraform\b|^(?:gh|glab|aws-cli|boto3|doctl|hcloud|kubectl|helm|rclone|restic|renovate|ansible|pulumi|codex|aider|goose)\b`)
+var cliAgent = regexp.MustCompile(`(?i)\bcli\b|\bterraform\b|^(?:gh|glab|aws-cli|boto3|doctl|hcloud|kubectl|helm|rclone|restic|renovate|ansible|pulumi|codex|aider|goose)\b`)
 
 // environments are names of environments, as labels of a host and as words of the user, with true for those that are not the
 // live one.
@@ -213,6 +216,9 @@ func (e *evidence) clientLines() {
 		c := &e.credentials[i]
 		if c.kind == secretInAuthorization && c.scheme == "bearer" && c.shape != nil && c.token == nil && !slices.Contains(e.products, c.shape.maker) {
 			e.add("opaque-of-vendor", Computed, c.place, "the token is a %s, which is no JWT; another server is asked", c.shape.kind)
+		}
+		if words := strings.Fields(c.value); c.kind == secretInField && !c.masked && c.scheme == "" && len(words) == 2 && len(words[0]) > 3 && len(words[1]) > 7 && keyWord.MatchString(words[0]) && keyWord.MatchString(words[1]) {
+			e.add("blank-in-key", Computed, c.place, "a blank stands inside the key")
 		}
 		if outside := maskShape.ReplaceAllString(c.value, ""); c.scheme == "basic" && c.masked && strings.Contains(outside, ":") {
 			e.add("basic-as-text", Computed, c.place, "user and password stand there as they are, not in base64")

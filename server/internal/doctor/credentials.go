@@ -748,6 +748,10 @@ func (e *evidence) fieldForm(c *credential) {
 		e.add("empty-credential", Computed, at, "nothing follows the scheme %s", e.quote(c.scheme))
 		return
 	}
+	if value[0] == '{' && strings.Contains(value, `":`) && (c.scheme == "bearer" || c.scheme == "token") {
+		e.add("structure-as-secret", Computed, at, "a whole JSON object stands where the token belongs")
+		return
+	}
 	if !e.valueForm(c) {
 		e.basicForm(c, value)
 		return

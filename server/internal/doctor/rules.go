@@ -1495,6 +1495,10 @@ var rules = []rule{
 	{"wrong-secret", "cli-agent said-nothing status-401", weak, "base"},
 	{"malformed-credentials", "basic-as-text refused", strong + weak, "form"},
 
+	{"malformed-credentials", "structure-as-secret", decides, "form"},
+	{"stray-characters", "blank-in-key status-401 said-nothing", strong + weak, "octets"},
+	{"stray-characters", "blank-in-key status-403 said-nothing", strong, "octets"},
+
 	// The way and the kind of the secret against the service.
 	{"not-a-jwt", "opaque-of-vendor error-invalid_token said-nothing !hosted-service", strong, "jwt"},
 	{"wrong-scheme", "scheme-not-taken status-401 !said-special", strong + weak + base, "service"},

@@ -102,6 +102,9 @@ func (r *shellReader) command() (words []word, bad int) {
 	}
 }
 
+// shellMark matches words that stand in place of a secret, directly behind other text.
+var shellMark = regexp.MustCompile(`^<[A-Za-z](?:[\w .'-]{0,60}[\w'])?>`)
+
 // word reads a word up to a blank or an operator.
 func (r *shellReader) word() (w word, bad int) {
 	var b strings.Builder
@@ -113,6 +116,10 @@ func (r *shellReader) word() (w word, bad int) {
 			if bad = r.substitution(&w, &b); bad >= 0 {
 				return w, bad
 			}
+		case r.has("<") && r.at > 0 && strings.IndexByte(" \t\n;&|", r.text[r.at-1]) < 0 && shellMark.MatchString(r.text[r.at:]): // "-u bob:<password>": no redirection
+			mark := shellMark.FindString(r.text[r.at:])
+			b.WriteString(mark)
+			r.at += len(mark)
 		case r.starts(shellBlanks + "\n" + shellOperators):
 			w.text = b.String()
 			if r.has("(") { // bash refuses a parenthesis directly behind a word
