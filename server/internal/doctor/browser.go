@@ -247,7 +247,7 @@ func (e *evidence) comesAndGoes() {
 		if status >= 200 && status < 300 && cookie != "" && auth == "" && x.Request.Header.Get("Cookie") == cookie {
 			e.add("cookie-worked-before", Computed, "history", "the same cookies were accepted before")
 		}
-		if refreshPath.MatchString(e.target.Path) && status >= 200 && status < 300 && x.Request.URL == r.URL && x.Request.Method == r.Method &&
+		if (refreshPath.MatchString(e.target.Path) || e.seen["grant-refresh_token"]) && status >= 200 && status < 300 && x.Request.URL == r.URL && x.Request.Method == r.Method &&
 			x.Request.Header.Get("Cookie") == cookie && bytes.Equal(x.Request.Body, r.Body) && (cookie != "" || len(r.Body) > 0) {
 			e.add("refresh-used", Computed, "history", "the same refresh token was used before: servers take it once")
 		}

@@ -336,6 +336,8 @@ func refused(e Exchange) bool {
 	switch status(e) {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
 		return true
+	case http.StatusBadRequest: // how token addresses refuse (RFC 6749 s5.2)
+		return e.Request != nil && bytes.Contains(e.Request.Body, []byte("grant_type="))
 	}
 	return false
 }

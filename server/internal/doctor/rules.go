@@ -1290,6 +1290,11 @@ var rules = []rule{
 	{"insecure-transport", "to-https !preflight", decides, "http"},
 	{"preflight-refused", "preflight-lacks", decides, "preflight"},
 	{"insecure-transport", "to-itself", strong, "itself"},
+	{"account-not-active", "websocket !code:account-not-active", contradicts, "socket"},                                                  // "failed to upgrade"
+	{"no-credentials", "websocket authorization-absent !cookie-sent !key-sent status-404 !host-refused !origin-named", strong, "socket"}, // frameworks hide a socket
+	{"cookie-not-sent", "referer-elsewhere none-sent status-401", weak, "referer"},
+	{"cookie-not-sent", "referer-elsewhere none-sent to-sign-in", weak, "referer"},
+	{"oauth-client-refused", "refresh-address !error-invalid_client", -weak, "refresh"},
 	{"expired", "cookies-expired refused", decides, "cookie"},
 	{"cookie-not-sent", "credentials-allowed authorization-absent !cookie-sent status-401 silent", strong + base, "allowed"},
 	{"cookie-not-sent", "none-sent plain-http status-401 no-challenge silent !mcp", weak, "secure"},
