@@ -159,7 +159,7 @@ func (d *diagnosis) derive() {
 	if !coded && !said {
 		e.add("said-nothing", Computed, "response", "the response gives no reason")
 	}
-	if !coded && !said && !slices.ContainsFunc(e.words, func(w passage) bool { return w.by == byServer && !statusWords(w.words) }) {
+	if !coded && !said && !slices.ContainsFunc(e.words, func(w passage) bool { return w.by == byServer && ofBody(w.at) && !statusWords(w.words) }) {
 		e.add("silent", Computed, "response", "the response has no words but those of its status")
 	}
 	if status == 404 && e.has("quirk-hides-as-404") {
@@ -199,6 +199,12 @@ func (d *diagnosis) derive() {
 
 // markedStamp matches words in place of the time of a signed request.
 var markedStamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(<[^<>]+>)`)
+
+// ofBody reports whether a passage stands in the body, the challenge or the reason phrase. A field of another name that means
+// something has a topic.
+func ofBody(at string) bool {
+	return strings.HasPrefix(at, "body") || strings.HasPrefix(at, "WWW-Authenticate") || at == "reason phrase" || strings.Contains(at, "member")
+}
 
 // statusWords reports whether words say no more than a status does.
 func statusWords(words []string) bool {

@@ -9,12 +9,11 @@ import (
 
 // Forms that show who answered and who asked, where the answer gives no reason.
 var (
-	scriptAgent = regexp.MustCompile(`(?i)^(?:curl|wget|python|urllib|aiohttp|httpx|go-http-client|okhttp|java/|apache-httpclient|node|axios|undici|got\b|libwww|ruby|faraday|guzzle|php|postmanruntime|insomnia|scrapy|perl|dart|rust|reqwest|powershell)|^<?(?:script|bot|none|empty)>?$`)
-	checkAgent  = regexp.MustCompile(`(?i)^(?:kube-probe|googlehc|elb-healthchecker|amazon-route53-health|consul health|cloudflare-traffic-manager|uptime|pingdom|blackbox|haproxy|alb-health|azure traffic manager|load balancer agent|edge health probe|datadog agent/health)`)
-	checkPath   = regexp.MustCompile(`(?i)/(?:healthz?|livez?|readyz|health-?check|liveness|readiness|-/healthy|-/ready|actuator/health|ping|heartbeat)(?:/(?:live|liveness|ready|readiness))?/?$`)
-	attackForm  = regexp.MustCompile(`(?i)<script\b|\bunion\s+(?:all\s+)?select\b|\bor\s+1\s*=\s*1\b|(?:\.\./){2}|/etc/passwd|\bjavascript:|\bon(?:error|load)\s*=|\$\{jndi:|\bdrop\s+table\b|;\s*(?:cat|rm|wget|curl)\s+[-/]|<\?php|\{\{\d+\*\d+\}\}|\bexec\s*\(`)
-	relayPath   = regexp.MustCompile(`(?i)/v\d+(?:beta)?/(?:chat/completions|messages|completions|embeddings|responses|models)\b`)
-	waitsAgent  = regexp.MustCompile(`(?i)^(?:docker|containerd|buildkit|podman|skopeo|crane|oras|git/|jgit|svn|serf|apache-maven|maven|davfs2|cadaver|mirall|microsoft-webdav|microsoft office|wget)`)
+	checkAgent = regexp.MustCompile(`(?i)^(?:kube-probe|googlehc|elb-healthchecker|amazon-route53-health|consul health|cloudflare-traffic-manager|uptime|pingdom|blackbox|haproxy|alb-health|azure traffic manager|load balancer agent|edge health probe|datadog agent/health)`)
+	checkPath  = regexp.MustCompile(`(?i)/(?:healthz?|livez?|readyz|health-?check|liveness|readiness|-/healthy|-/ready|actuator/health|ping|heartbeat)(?:/(?:live|liveness|ready|readiness))?/?$`)
+	attackForm = regexp.MustCompile(`(?i)<script\b|\bunion\s+(?:all\s+)?select\b|\bor\s+1\s*=\s*1\b|(?:\.\./){2}|/etc/passwd|\bjavascript:|\bon(?:error|load)\s*=|\$\{jndi:|\bdrop\s+table\b|;\s*(?:cat|rm|wget|curl)\s+[-/]|<\?php|\{\{\d+\*\d+\}\}|\bexec\s*\(`)
+	relayPath  = regexp.MustCompile(`(?i)/v\d+(?:beta)?/(?:chat/completions|messages|completions|embeddings|responses|models)\b`)
+	waitsAgent = regexp.MustCompile(`(?i)^(?:docker|containerd|buildkit|podman|skopeo|crane|oras|git/|jgit|svn|serf|apache-maven|maven|davfs2|cadaver|mirall|microsoft-webdav|microsoft office|wget)`)
 )
 
 // edges are fields and cookies that a network in front of a server adds to the answers that it makes itself.
@@ -77,16 +76,16 @@ func (e *evidence) frontFacts() {
 		e.add("spring-like", Computed, "response", "a status without its phrase, X-Content-Type-Options and X-Frame-Options: a refusal of Spring Security looks so")
 	}
 	agent := e.request.Header.Get("User-Agent")
-	switch {
-	case checkAgent.MatchString(agent):
+	if checkAgent.MatchString(agent) {
 		e.add("check-asks", Computed, "User-Agent", "a health check asks: %s", e.quote(agent))
-	case scriptAgent.MatchString(agent):
-		e.add("script-asks", Computed, "User-Agent", "a program asks, no browser: %s", e.quote(agent))
 	}
 	if checkPath.MatchString(e.target.Path) {
 		e.add("check-address", Computed, "address", "the address is one for health checks")
 	}
-	if waitsAgent.MatchString(agent) || strings.HasPrefix(e.target.Path, "/v2/") && strings.EqualFold(e.target.Path, "/v2/") {
+	if slices.Contains([]string{"PROPFIND", "PROPPATCH", "REPORT", "MKCOL", "MKCALENDAR"}, strings.ToUpper(e.request.Method)) {
+		e.add("dav-method", Computed, "method", "clients of WebDAV wait for a challenge")
+	}
+	if waitsAgent.MatchString(agent) || e.target.Path == "/v2/" || e.seen["dav-method"] {
 		e.add("client-waits", Computed, "request", "such a client asks without credentials first, and sends them for a challenge")
 	}
 	query, err := url.QueryUnescape(e.target.RawQuery)
@@ -162,6 +161,8 @@ func (e *evidence) contrastFacts() {
 		switch {
 		case sameHost(other, e.target) && samePath && sameMethod && other.Scheme == "https" && e.target.Scheme == "http":
 			e.add("accepted-by-https", Computed, "history", "the same request is accepted by https")
+		case len(have) > 0 && sameHost(other, e.target) && samePath && sameMethod && other.Scheme == "http" && e.target.Scheme == "https":
+			e.add("works-behind", Computed, "history", "the same request is accepted by http: another part of the server's configuration answers there")
 		case sameHost(other, e.target) && samePath && sameMethod && x.Request.URL == e.request.URL && otherAgentAlone(x.Request, e.request):
 			e.add("other-agent-accepted", Computed, "history", "the same request was accepted with the User-Agent %s", e.quote(x.Request.Header.Get("User-Agent")))
 		case len(have) > 0 && other.Host != "" && e.target.Host != "" && !sameHost(other, e.target) && endsAlike(other.Path, e.target.Path) && sameMethod:
@@ -220,6 +221,9 @@ var (
 	emptySetting = regexp.MustCompile(`(?i)^\s*(?:- )?["']?[\w.-]*(?:secret|jwt_?key|signing_?key|auth_?key|client_?secret|public_?key|issuer(?:_?ur[il])?|jwks_?ur[il]|audience)["']?\s*[=:]\s*(?:""|''|null|undefined|None|)\s*[,;]?\s*$`)
 	banLine      = regexp.MustCompile(`(?i)\bban(?:ned)?\b.{0,80}\b\d{1,3}(?:\.\d{1,3}){3}|\b\d{1,3}(?:\.\d{1,3}){3}\b.{0,120}\bban(?:ned)?\b|\b(?:matched none of the|not in the|is not in) (?:trusted|allowed|allow|white)[ -]?(?:ips|list)|access forbidden by rule`)
 	settingTold  = regexp.MustCompile(`\b(?:[A-Z][A-Z0-9]*_)*(?:SECRET|KEY|JWKS|ISSUER|AUDIENCE|SALT)(?:_[A-Z0-9]+)*\b["'` + "`" + `]?.{0,60}\b(?:must be (?:set|configured|provided|defined)|(?:is |was )?not (?:set|configured|defined|provided)|must have a value|must not be empty|is (?:required|undefined|empty|missing))\b|(?i)\bsecret(?:OrPrivateKey|OrPublicKey)?\b.{0,30}\b(?:must have a value|should be set|must be provided|is required)\b|\bmissing secret_key_base\b|\bNo (?:secret|application encryption) key\b`)
+	listSet      = regexp.MustCompile(`(?i)(?:^|[._ -])(?:allow\w*|deny\w*|whitelist\w*|blacklist\w*|blocklist\w*|permit\w*|source_?ranges?|ip_?filter)(?:[._-]\w+)*["']?\s*[:=]\s*\[?["']?(?:\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?|_all\b|localhost\b)`)
+	forwardsNone = regexp.MustCompile(`(?i)\b(?:origin_?request_?policy(?:_?id)?|header_?behaviou?r|forward(?:ed)?_?headers)\b["']?\s*[:= ]\s*["']?(?:none\b|\[\]|OriginRequestHeaderBehavior\.none)`)
+	upstreamLog  = regexp.MustCompile(`(?i)\b(?:upstream|backend|remote|downstream|provider|registry|external)\b.{0,80}\b(?:401|403)\b`)
 	anonymousOff = regexp.MustCompile(`(?i)--anonymous-auth=false|\bdefault[_ -]?(?:policy|action)["']?\s*[:=]\s*["']?(?:deny|denied|block)|\.denyAll\(\)|\banyRequest\(\)\.denyAll|\bdefaultAction:\s*deny`)
 	hidesField   = regexp.MustCompile(`(?i)\b(?:proxy|fastcgi|uwsgi|grpc)_hide_header\s+"?WWW-Authenticate|\bheader_down\s+-WWW-Authenticate|\bHeader\s+(?:always\s+)?unset\s+"?WWW-Authenticate|\bdel-header\s+WWW-Authenticate|\bunset\s+(?:be)?resp\.http\.WWW-Authenticate|\berror_page\s+401\b|\bproxy_intercept_errors\s+on`)
 )
@@ -256,6 +260,8 @@ func (e *evidence) besideFacts() {
 			{emptySetting, "setting-empty", "a setting of the check is empty"},
 			{fieldDropped, "configuration-drops", "the configuration drops Authorization"},
 			{dollarInside, "configuration-expands", "a dollar sign stands in a secret where it is expanded: write it twice"},
+			{listSet, "front-lists", "a list of addresses is configured"},
+			{forwardsNone, "front-forwards-few", "the front end passes few fields on"},
 			{settingTold, "setting-lacks", "the server lacks a setting of the check"},
 			{banLine, "ban-told", "a line tells of a ban or of a list of addresses"},
 			{anonymousOff, "default-denies", "the configuration refuses all that it does not name"},
@@ -267,6 +273,11 @@ func (e *evidence) besideFacts() {
 		}
 		if environment.MatchString(line) && cutHash.MatchString(line) && !strings.Contains(line, "$$") {
 			e.add("configuration-expands", Computed, "line", "single dollar signs stand where they are expanded: write each of them twice")
+		}
+	}
+	for _, w := range e.words {
+		if w.by != byPerson && upstreamLog.MatchString(w.text) {
+			e.add("upstream-logged", Computed, w.at, "the text tells that another server refused: %s", e.quote(w.text))
 		}
 	}
 	all := strings.Join(lines, "\n")

@@ -99,7 +99,7 @@ func (e *evidence) responseFacts() {
 	if strings.Contains(r.Header.Get("Location"), "/cdn-cgi/access/") || slices.Contains(e.offered(), "cloudflare-access") {
 		e.add("edge-asks", Computed, "response", "the service in front of the server asks for a sign-in of its own")
 	}
-	if strings.Contains(e.target.Path, "/.well-known/") && !davPath.MatchString(e.target.Path) {
+	if strings.Contains(e.target.Path, "/.well-known/") && !davPath.MatchString(e.target.Path) && !otherKnown.MatchString(e.target.Path) {
 		e.add("metadata-address", Computed, "address", "the address is one of metadata (RFC 8615)")
 	}
 	if v := r.Header.Get("Retry-After"); v != "" {
@@ -152,6 +152,9 @@ func (e *evidence) responseFacts() {
 
 // davPath matches the addresses at which clients of calendars and address books begin (RFC 6764 s5).
 var davPath = regexp.MustCompile(`(?i)/\.well-known/(?:cal|card)dav\b`)
+
+// otherKnown matches addresses of RFC 8615 that have nothing to do with sign-ins.
+var otherKnown = regexp.MustCompile(`(?i)/\.well-known/(?:acme-challenge|keybase|security\.txt|apple-app-site-association|assetlinks|change-password|ca(?:l|rd)dav|pki-validation|matrix|nostr|host-meta|webfinger|nodeinfo|dnt|gpc)`)
 
 // signInElsewhere matches addresses of sign-ins by their host, or by a parameter that brings the browser back.
 var signInElsewhere = regexp.MustCompile(`(?i)^https?://(?:auth|login|sso|idp|id|accounts|signin|keycloak|authelia|authentik)[.-]|cloudflareaccess\.com/|/my\.policy|[?&](?:rd|redirect_uri|returnurl|return_to|SAMLRequest|goto|continue)=`)
@@ -440,7 +443,7 @@ func (e *evidence) historyFacts() {
 		}
 		if status >= 200 && status < 300 && same && auth != "" && x.Request.Header.Get("Authorization") == auth {
 			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(before.Path))
-			if before.Path == e.target.Path && strings.EqualFold(x.Request.Method, e.request.Method) && sameBody(x.Request, e.request) {
+			if before.Path == e.target.Path && before.Scheme == e.target.Scheme && strings.EqualFold(x.Request.Method, e.request.Method) && sameBody(x.Request, e.request) {
 				e.add("worked-before", Computed, "history", "the same request was accepted before")
 			}
 		}

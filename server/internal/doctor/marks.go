@@ -87,6 +87,9 @@ var states = []struct {
 	{regexp.MustCompile(`(?i)\b(?:of|for) the (?:front|proxy|ingress|gateway|reverse proxy|web server|balancer)\b|\b(?:front|proxy|ingress|nginx|traefik|caddy|htpasswd|apache)(?:'s)? (?:user|password|credentials|login)\b`), "said-of-front", "the credentials are those of a front end"},
 	{regexp.MustCompile(`(?i)\b(?:of|for|from) the (?:app|application|program|backend)\b|\bapp(?:lication)?'s\b`), "said-of-application", "the credentials are those of the application"},
 	{regexp.MustCompile(`(?i)\bafter (?:\w+ )?(?:wrong|bad|failed|false|incorrect)\b|\btoo many (?:tries|attempts)\b|\bafter (?:several|many|some|few|\d+) (?:tries|attempts)\b`), "said-after-failures", "wrong tries went before"},
+	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:from|at|in|on|over|behind) (?:the |my |an?other |our |a )?(?:office|laptop|home|vpn|lan|local\w*|inside|network|house|phone|country|intranet|desktop|pc|workstation)`), "said-works-from", "the credentials are good from another place"},
+	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:with|in|by|from|using) (?:the |a |my )?(?:browser|curl|postman|firefox|chrome|safari|insomnia|httpie|wget|another client)`), "said-works-with", "the credentials are good with another client"},
+	{regexp.MustCompile(`(?i)\b(?:all|every|other) (?:the )?(?:users?|clients?|tokens?|callers?|people|requests)\b.{0,24}\b(?:refused|fail\w*|rejected|401|403|too)\b|\b(?:everybody|everyone)\b|\bsince \d|\bfor all (?:users|clients)\b`), "said-everybody", "others are refused, too"},
 	{regexp.MustCompile(`(?i)\bwork(?:s|ed) (?:a |an |one |some |\d+ )?(?:minute|second|hour|day|week|moment|yesterday|before|until|till|last|earlier|fine)|\bunchanged\b|\bstill (?:good|valid)\b`), "said-worked", "the credentials were good before"},
 }
 
