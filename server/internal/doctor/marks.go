@@ -115,6 +115,9 @@ var (
 	readOnly   = regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`)
 )
 
+// markedElsewhere matches words about the system that credentials belong to.
+var markedElsewhere = regexp.MustCompile(`(?i)\b(?:of|for|from|at) (?:another|a different|the other|the wrong|other) (?:server|host|machine|device|nas|camera|site|instance|realm|directory|domain|cluster|environment|registry|region|stage|installation|company|tenant|organi[sz]ation|project)\b`)
+
 // otherSigns matches words about signs that encodings write differently.
 var otherSigns = regexp.MustCompile(`(?i)\bumlauts?\b|\bnon-?ascii\b|\blatin-?1\b|\biso[- ]?8859|\baccent(?:s|ed)?\b|\bunicode\b|\bcyrillic\b|\bchinese\b`)
 
@@ -145,6 +148,9 @@ func (e *evidence) markFacts(c *credential) {
 	}
 	if c.scheme == "basic" && escapeInside.MatchString(c.mark) {
 		e.add("escape-in-password", Said, c.place, "a %%-escape stands in user or password: it belongs into an address, not into the field")
+	}
+	if c.scheme == "basic" && markedElsewhere.MatchString(c.mark) {
+		e.add("secret-elsewhere", Said, c.place, "the input says that the credentials are those of another system: %s", e.quote(c.mark))
 	}
 	if c.scheme == "basic" && hashForm.MatchString(c.pass) {
 		e.add("password-is-hash", Said, c.place, "the password has the form of a hash, as servers store it")

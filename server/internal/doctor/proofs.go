@@ -203,6 +203,9 @@ var proofTarget = regexp.MustCompile(`(?i)\b(?:another|other|different|wrong|inn
 
 var proofWithout = regexp.MustCompile(`(?i)\b(?:without|no|old|wrong|stale|expired|previous) (?:a )?nonce`)
 
+// oldNonce matches words about a nonce that was good before.
+var oldNonce = regexp.MustCompile(`(?i)\bnonce\b.*\b(?:ago|old|expired|yesterday|earlier|before|last)\b|\b(?:old|expired|earlier|previous|last|spent) nonce\b`)
+
 // Words in place of a parameter of a Digest answer.
 var (
 	oldMark   = regexp.MustCompile(`(?i)^<[^<>]*\b(?:old|first|earlier|previous|prior|expired|stale|used|last|spent|other|another)\b[^<>]*>$`)
@@ -310,7 +313,9 @@ func (e *evidence) compareTarget(htu string) {
 
 // markedProof reads words in place of a proof.
 func (e *evidence) markedProof(words string) {
-	if wrongProof.MatchString(words) {
+	if oldNonce.MatchString(words) && e.response.Header.Has("DPoP-Nonce") {
+		e.add("dpop-nonce-absent", Said, "DPoP", "the input says that the nonce of the proof is an old one, and the response gives another")
+	} else if wrongProof.MatchString(words) {
 		e.add("dpop-wrong", Said, "DPoP", "the input says what is wrong with the proof")
 	}
 	if m := proofMethod.FindStringSubmatch(words); m != nil && e.request.Method != "" && m[1] != e.request.Method {

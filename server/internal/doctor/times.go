@@ -537,7 +537,7 @@ func (e *evidence) signatureFacts() {
 		}
 	}
 	for _, f := range h {
-		if l := strings.ToLower(f.Name); strings.HasSuffix(l, "signature") || strings.HasSuffix(l, "-sign") || strings.HasSuffix(l, "-hmac") || l == "signature-input" || l == "sign" || l == "x-verify" {
+		if l := strings.ToLower(f.Name); strings.Contains(l, "signature") && !strings.HasSuffix(l, "timestamp") || strings.HasSuffix(l, "-sign") || strings.HasSuffix(l, "-hmac") || l == "signature-input" || l == "sign" || l == "x-verify" {
 			signed = true
 		}
 	}
