@@ -219,6 +219,9 @@ func (e *evidence) readCredentials() {
 				continue
 			}
 			for _, v := range values[:min(len(values), 4)] {
+				if v == "true" || v == "false" { // a switch: offline_token=true
+					continue
+				}
 				e.hold(credential{place: "parameter " + name, kind: secretInQuery, value: v})
 			}
 		}

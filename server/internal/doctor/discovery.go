@@ -47,6 +47,21 @@ func (e *evidence) discoveryFacts() {
 	if origin, err := url.Parse(r.Header.Get("Origin")); err == nil && origin.Host != "" && localHost(e.target.Hostname()) && !localHost(origin.Hostname()) {
 		e.add("origin-at-local", Computed, "Origin", "a page of %s asks a server on this machine", e.quote(origin.Host))
 	}
+	if strings.Contains(strings.ToLower(r.Header.Get("Accept")), "text/event-stream") && (r.Method == "GET" || r.Method == "") {
+		e.add("event-stream", Computed, "Accept", "the request asks for a stream of events: EventSource cannot set Authorization")
+	}
+	for i, line := range e.allLines() {
+		if e.seen["none-sent"] && fieldSet.MatchString(line) {
+			e.add("field-set-unsent", Computed, fmt.Sprintf("line %d beside the exchange", i+1), "the program or its configuration sets Authorization, and the request has none")
+		}
+	}
+	for _, ch := range e.challenges {
+		if named, _ := ch.Param("resource_metadata"); named != "" && e.target.Host != "" && publicHost(e.target.Hostname()) {
+			if u, err := url.Parse(named); err == nil && publicHost(u.Hostname()) && !strings.EqualFold(u.Hostname(), e.target.Hostname()) {
+				e.add("resource-metadata-elsewhere", Computed, e.challengeField(), "resource_metadata is of %s, the resource is of %s (RFC 9728 s3.1)", e.quote(u.Host), e.quote(e.target.Host))
+			}
+		}
+	}
 	for _, f := range e.response.Header {
 		name := strings.ToLower(f.Name)
 		if e.seen["unsafe-method"] && e.seen["cookie-sent"] && (strings.Contains(name, "csrf") || strings.Contains(name, "xsrf")) && !slices.ContainsFunc(r.Header, func(g Field) bool {
@@ -114,6 +129,14 @@ func (e *evidence) configuredIdentity() {
 			e.add("aud-other-than-configured", Computed, at, "aud is %s, the configuration names %s", e.quote(strings.Join(aud, " ")), e.quote(m[1]))
 		}
 	}
+}
+
+// fieldSet matches a line of a program or of a configuration that sets Authorization among the fields of its requests.
+var fieldSet = regexp.MustCompile(`(?i)\bheaders["']?\s*[:=]\s*\{[^{}]*["']?authorization["']?\s*[:=]`)
+
+// allLines returns the lines of the body and those below the exchange.
+func (e *evidence) allLines() []string {
+	return append(strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines), e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
 }
 
 // besideLines returns the lines of a body that is no JSON and no page, and the lines below the exchange.

@@ -33,7 +33,7 @@ var (
 
 // keptFacts compares the credentials that the client's configuration keeps with the address that was asked.
 func (e *evidence) keptFacts() {
-	lines := append(strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines), e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
+	lines := e.allLines()
 	var hosts []string
 	at := ""
 	for i, line := range lines {
@@ -109,7 +109,8 @@ func (e *evidence) registryFacts() {
 	if waitsFor401.MatchString(agent) && (e.response.Status == 400 || e.response.Status == 403 || e.response.Status == 404) {
 		e.add("waits-for-401", Computed, "User-Agent", "the client sends the credentials that it keeps only after a 401")
 	}
-	if slices.Contains(openHosts, strings.ToLower(e.target.Hostname())) && (e.request.Method == "" || e.request.Method == "GET" || e.request.Method == "HEAD") {
+	open := slices.Contains(openHosts, strings.ToLower(e.target.Hostname())) || strings.EqualFold(e.target.Hostname(), "registry.npmjs.org") && !strings.HasPrefix(e.target.Path, "/@") && !strings.HasPrefix(e.target.Path, "/-/") // packages with a scope may be private
+	if open && (e.request.Method == "" || e.request.Method == "GET" || e.request.Method == "HEAD") {
 		e.add("open-host", Computed, "address", "%s asks for no credentials when packages are read", e.quote(e.target.Host))
 	}
 	if e.seen["none-sent"] && agent != "" {

@@ -112,6 +112,7 @@ var markedAudience = regexp.MustCompile(`(?i)\b(?:aud(?:ience)?(?: is|:|=)?|(?:t
 var (
 	markedHost = regexp.MustCompile(`(?i)\b(?:of|for|from) ((?:[a-z0-9-]+\.)+[a-z]{2,10})(?:$|[\s/>:,])`)
 	fileName   = regexp.MustCompile(`(?i)\.(?:json|toml|xml|ya?ml|env|conf|config|txt|properties|pem|key|ini)$`)
+	freshMark  = regexp.MustCompile(`(?i)\bjust (?:fetched|issued|created|made|minted|received|got|refreshed)\b|\bfresh(?:ly)?\b|\bbrand[- ]new\b|\bnewly (?:issued|created|made)\b`)
 	readOnly   = regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`)
 )
 
@@ -178,6 +179,9 @@ func (e *evidence) markFacts(c *credential) {
 		if resource, _ := ch.Param("resource"); resource != "" && e.seen["mark-of-other-host"] {
 			e.add("mark-other-than-resource", Said, c.place, "the challenge names the resource %s, and the token is for another", e.quote(resource))
 		}
+	}
+	if freshMark.MatchString(c.mark) {
+		e.add("token-fresh", Said, c.place, "the input says: the token is new")
 	}
 	if readOnly.MatchString(c.mark) {
 		e.add("token-for-reading", Said, c.place, "the input says: the token is for reading")

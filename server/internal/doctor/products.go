@@ -244,6 +244,7 @@ func (e *evidence) recognise() {
 // quirkText explains the habits of products.
 var quirkText = map[string]string{
 	"permission-as-401":     "a missing permission is answered with 401",
+	"refuses-with-403":      "credentials that it does not know are answered with 403",
 	"hides-as-404":          "404 stands for a refusal, so that a name is not given away",
 	"refuses-with-200":      "refusals have the status 200",
 	"no-challenge":          "refusals have no challenge",
@@ -500,6 +501,7 @@ func distinctive(code string) bool {
 // Marks of tokens in the place of a password, and of tokens that a runner gives its jobs.
 var (
 	tokenMark = regexp.MustCompile(`(?i)(?:^|[\s_-])(?:token|pat|personal access token|deploy token|access token)$|^(?:access |personal |deploy |job )?token\b|^(?:gh[pousr]_|glpat-|glcbt-|npm_|pypi-|dckr_)`)
+	robotUser = regexp.MustCompile(`^(?:robot\$.+|gitlab\+deploy-token-?\w*|\$oauthtoken|[a-z0-9_]+\+[a-z0-9_]+)$`)
 	jobToken  = regexp.MustCompile(`(?i)\bGITHUB_TOKEN\b|\bCI_JOB_TOKEN\b|\bjob token\b|\bSystem\.AccessToken\b|^gitlab-ci-token$|\bworkflow token\b`)
 )
 
@@ -572,6 +574,9 @@ func (e *evidence) kindOf(c *credential) {
 	}
 	if c.scheme == "basic" && c.user == "" && c.pass != "" {
 		e.add("secret-is-token", Computed, c.place, "no user name stands before the password: it is a token or a key")
+	}
+	if robotUser.MatchString(c.user) {
+		e.add("secret-is-token", Computed, c.place, "the user name %s is one of a robot or of a deploy token", e.quote(c.user))
 	}
 	if strings.HasSuffix(strings.ToLower(c.user), "/token") {
 		e.add("secret-is-token", Computed, c.place, "the user name ends with /token: a token is its password")

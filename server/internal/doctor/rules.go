@@ -1192,6 +1192,24 @@ var rules = []rule{
 	{"no-credentials", "issuer-differs", contradicts, "document"},
 	{"wrong-audience", "mcp jwt-sent status-401 said-nothing", weak, "usual"},
 
+	{"credentials-not-chosen", "event-stream mcp none-sent earlier-credentials", leads, "stream"},
+	{"credentials-not-chosen", "field-set-unsent none-sent", leads, "stream"},
+	{"metadata-missing", "event-stream earlier-credentials", contradicts, "stream"},
+	{"metadata-missing", "field-set-unsent", contradicts, "stream"},
+	{"no-credentials", "event-stream mcp earlier-credentials", contradicts, "stream"},
+	{"no-credentials", "field-set-unsent", contradicts, "stream"},
+	{"no-credentials", "metadata-address refused", contradicts, "document"}, // metadata is for everybody
+	{"insufficient-scope", "rights-of-identity status-403 said-nothing", strong, "scope"},
+	{"metadata-missing", "resource-metadata-elsewhere none-sent", leads, "document"},
+	{"no-credentials", "resource-metadata-elsewhere", contradicts, "document"},
+	{"wrong-secret", "quirk-refuses-with-403 status-403 authorization-sent said-nothing", weak, "habit"},
+	{"wrong-secret", "quirk-refuses-with-403 status-403 key-field-sent said-nothing", weak, "habit"},
+	{"account-not-active", "quirk-refuses-with-403 status-403 basic-sent said-nothing", weak, "habit"},
+	{"expired", "quirk-refuses-with-403 status-403 key-field-sent said-nothing", weak, "habit"},
+	{"prefix-missing", "token-without-scheme quirk-takes-bare-token said-nothing !offers-bearer", contradicts, "form"},
+	{"expired", "token-fresh", contradicts, "fresh"},
+	{"revoked", "token-fresh", contradicts, "fresh"},
+
 	// Registries and their tools.
 	{"wrong-scheme", "cookie-sent authorization-absent token-realm", strong, "scheme"},
 	{"credentials-not-chosen", "client-looked none-sent", leads, "note"},

@@ -461,6 +461,9 @@ func (e *evidence) tokenBinding(c *credential) {
 // readScope matches scopes that allow no change.
 var readScope = regexp.MustCompile(`(?i)(?:^|[.:/_-])(?:read|readonly|view|list)(?:$|[.:/_-])|^(?:openid|profile|email|offline_access)$`)
 
+// identityScopes are scopes that let a client know the user, and do nothing else.
+var identityScopes = []string{"openid", "profile", "email", "offline_access", "address", "phone", "user.read"}
+
 // tokenRights compares the scopes of a token with those that the challenge names.
 func (e *evidence) tokenRights(c *credential) {
 	granted := append(strings.Fields(text(c.token.claims, "scope")), texts(c.token.claims, "scp")...)
@@ -478,6 +481,9 @@ func (e *evidence) tokenRights(c *credential) {
 	}
 	if len(granted) > 0 {
 		e.add("scope-listed", Computed, "claim scope", "the token has the scope %s", e.quote(strings.Join(granted, " ")))
+	}
+	if len(granted) > 0 && len(roles) == 0 && c.token.claims["permissions"] == nil && !slices.ContainsFunc(strings.Fields(strings.Join(granted, " ")), func(s string) bool { return !slices.Contains(identityScopes, strings.ToLower(s)) }) {
+		e.add("rights-of-identity", Computed, "claim scope", "the token has scopes of a sign-in alone: %s", e.quote(strings.Join(granted, " ")))
 	}
 	for _, ch := range e.challenges {
 		want, _ := ch.Param("scope")
