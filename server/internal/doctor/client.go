@@ -37,6 +37,9 @@ func programLine(text string) bool {
 // empty place.
 var netrcAgent = regexp.MustCompile(`(?i)^(?:python-requests|httpie|rest-client|pip|twine|conda|poetry|gcloud|python-httpx/0\.[0-9]\.)\b`)
 
+// noCORS matches the option of fetch that drops fields.
+var noCORS = regexp.MustCompile(`(?i)\bmode['"]?\s*:\s*['"]no-cors['"]`)
+
 // keyWord matches a part of a key.
 var keyWord = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
@@ -209,6 +212,14 @@ func (e *evidence) clientLines() {
 	if agent := e.request.Header.Get("User-Agent"); netrcAgent.MatchString(agent) {
 		e.add("netrc-agent", Computed, "User-Agent", "the library reads .netrc: %s", e.quote(agent))
 	}
+	if strings.EqualFold(e.request.Header.Get("Sec-Fetch-Mode"), "no-cors") && strings.EqualFold(e.request.Header.Get("Sec-Fetch-Dest"), "empty") {
+		e.add("page-no-cors", Computed, "Sec-Fetch-Mode", "the page asks with mode no-cors, and such requests have no Authorization (Fetch s2.2.2)")
+	}
+	for _, w := range e.words {
+		if w.by == byLog && noCORS.MatchString(w.text) {
+			e.add("page-no-cors", Computed, w.at, "the page asks with mode no-cors, and such requests have no Authorization (Fetch s2.2.2)")
+		}
+	}
 	if agent := e.request.Header.Get("User-Agent"); cliAgent.MatchString(agent) {
 		e.add("cli-agent", Computed, "User-Agent", "the client takes its credentials from the environment, a file or a store: %s", e.quote(agent))
 	}
@@ -314,7 +325,11 @@ func (e *evidence) serviceFacts() {
 			}
 			return
 		}
-		e.add("scheme-not-taken", Computed, c.place, "%s takes such credentials as %s, the request has %s", e.quote(e.target.Host), strings.Join(s.takes, " or "), e.quote(way))
+		id := "scheme-not-taken"
+		if s.host == "*" { // the path alone tells the program; a version of it may take more
+			id = "scheme-unusual"
+		}
+		e.add(id, Computed, c.place, "%s takes such credentials as %s, the request has %s", e.quote(e.target.Host), strings.Join(s.takes, " or "), e.quote(way))
 		return
 	}
 }

@@ -1540,6 +1540,10 @@ var rules = []rule{
 	// The way and the kind of the secret against the service.
 	{"not-a-jwt", "opaque-of-vendor error-invalid_token said-nothing !hosted-service", strong, "jwt"},
 	{"wrong-scheme", "scheme-not-taken status-401 !said-special", strong + weak + base, "service"},
+	{"wrong-scheme", "scheme-unusual said-nothing", strong, "service"},
+	{"wrong-secret", "scheme-unusual said-nothing", -weak, "service"},
+	{"credentials-not-chosen", "page-no-cors none-sent", leads, "client"},
+	{"no-credentials", "page-no-cors none-sent", contradicts, "context"},
 	{"wrong-scheme", "scheme-not-taken status-403 !said-special", strong + weak, "service"},
 	{"prefix-missing", "service-wants-scheme said-nothing", strong + weak + base, "form"},
 	{"wrong-secret", "scheme-not-taken said-nothing", -weak, "service"},
