@@ -12,12 +12,13 @@ var (
 	claimByName = regexp.MustCompile(`(?i)\bclaims?\b|\bjwt ?id\b|\(subject\)|\bsubject must be\b|\b(?:payload|token) (?:issuer|audience|subject)\b`)
 	claimForm   = regexp.MustCompile(`(?i)\b(?:must be|should be|is not|not|has to be|expected to be) (?:an? |in |of type )?(?:positive |numeric |valid |non-empty )?` +
 		`(?:[\w ]{0,12})?(?:number|numeric|integer|string|uuid|array|list|numeric ?date|object|boolean|date|timestamp)\b|\blonger than \d+ char|\binvalid type for claim\b|\bvalue must be (?:numeric|textual)`)
-	claimValue  = regexp.MustCompile(`(?i)\b(?:unexpected|invalid|mismatch\w*|wrong|incorrect|not accepted|not allowed|not valid|not satisfied|(?:does not|doesn't|didn't) match|needs to be one of|rejected)\b`)
-	claimEmpty  = regexp.MustCompile(`(?i)\b(?:empty|missing|no|without|lacks?)\b[^.;:]{0,12}["'` + "`" + `\[(]?(?:exp|nbf|iat|iss|aud|sub|jti|azp|acr|tid|issuer|subject|issue time|expiration time)\b|\b(?:exp|nbf|iat|iss|aud|sub|jti)\b["'` + "`" + `\])]? required\b`)
-	claimForm2  = regexp.MustCompile(`(?i)\binvalid (?:exp|nbf|iat) value\b`)
-	decodeError = regexp.MustCompile(`(?i)\b(?:not|isn't) (?:valid |in )?base64\b|\b(?:json|base64(?:url)?|utf-8|codec|deseriali[sz]e|unmarshal\w*)\b.*\b(?:character|byte|token)s?\b.{0,20}(?:$|\bin position|\bat |detected|input|')`)
-	namedClaim  = regexp.MustCompile(`(?i)\bclaim ["'` + "`" + `][^"'` + "`" + `]+["'` + "`" + `].{0,20}(?:does not|doesn't) (?:have|match)|^unexpected ["'][\w.:/-]+["'] (?:claim )?value`)
-	keySetBad   = regexp.MustCompile(`(?i)(?:\bjwks?\b|\bjson web key ?set\b|\bjwk set\b|\bkey ?set\b).{0,60}\b(?:malformed|pars(?:e|ing) error|parse|invalid|empty|not an array|` +
+	claimValue   = regexp.MustCompile(`(?i)\b(?:unexpected|invalid|mismatch\w*|wrong|incorrect|not accepted|not allowed|not valid|not satisfied|(?:does not|doesn't|didn't) match|needs to be one of|rejected)\b`)
+	claimEmpty   = regexp.MustCompile(`(?i)\b(?:empty|missing|no|without|lacks?)\b[^.;:]{0,12}["'` + "`" + `\[(]?(?:exp|nbf|iat|iss|aud|sub|jti|azp|acr|tid|issuer|subject|issue time|expiration time)\b|\b(?:exp|nbf|iat|iss|aud|sub|jti)\b["'` + "`" + `\])]? required\b`)
+	claimForm2   = regexp.MustCompile(`(?i)\binvalid (?:exp|nbf|iat) value\b`)
+	jsonWebToken = regexp.MustCompile(`(?i)\bjson web token\b`)
+	decodeError  = regexp.MustCompile(`(?i)\b(?:not|isn't) (?:valid |in )?base64\b|\b(?:json|base64(?:url)?|utf-8|codec|deseriali[sz]e|unmarshal\w*)\b.*\b(?:character|byte|token)s?\b.{0,20}(?:$|\bin position|\bat |detected|input|')`)
+	namedClaim   = regexp.MustCompile(`(?i)\bclaim ["'` + "`" + `][^"'` + "`" + `]+["'` + "`" + `].{0,20}(?:does not|doesn't) (?:have|match)|^unexpected ["'][\w.:/-]+["'] (?:claim )?value`)
+	keySetBad    = regexp.MustCompile(`(?i)(?:\bjwks?\b|\bjson web key ?set\b|\bjwk set\b|\bkey ?set\b).{0,60}\b(?:malformed|pars(?:e|ing) error|parse|invalid|empty|not an array|` +
 		`(?:no|any) (?:valid |usable |signing |public |supported )*keys?|(?:did|does) ?n[o']t (?:contain|have)|create key fail|wrong length)\b|\b(?:malformed|invalid|empty) (?:jwks?|json web key|jwk) ?set\b`)
 	keySetSearch = regexp.MustCompile(`(?i)match|\bkid\b|\bfind\b|\bfound\b|correspond|applicable|multiple`)
 	networkError = regexp.MustCompile(`\b(?:ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|EHOSTUNREACH|UnknownHostException|ConnectException|SocketTimeoutException|ResourceAccessException)\b|` +
@@ -39,7 +40,7 @@ func (w passage) partTopics(found []spoken) []spoken {
 		return found
 	}
 	topic, always := w.partTopic()
-	if topic == "" || slices.ContainsFunc(found, func(f spoken) bool { return f.topic == topic }) || !always && special(found) == saysSpecial {
+	if topic == "" || !always && (slices.ContainsFunc(found, func(f spoken) bool { return f.topic == topic }) || special(found) == saysSpecial) {
 		return found
 	}
 	kept := []spoken{{&phrase{topic: topic}, w.words, 0, min(len(w.words), 12)}}
@@ -53,7 +54,7 @@ func (w passage) partTopics(found []spoken) []spoken {
 
 // partTopic returns the topic, and whether it stands for all others of the text.
 func (w passage) partTopic() (topic string, always bool) {
-	text := w.text
+	text := jsonWebToken.ReplaceAllString(w.text, "JWT")
 	names := map[string]bool{}
 	for _, m := range claimInText.FindAllString(text, 8) {
 		names[strings.ToLower(m)] = true

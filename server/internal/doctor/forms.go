@@ -30,6 +30,9 @@ var forms = func() []form {
 			`\b(?:query|request) (?:is )?out of time\b|\biat\b.{0,40}\b(?:in (?:the )?past|check|validation|prior|before)\b`},
 		{"wrong-algorithm", true, "algorithm signed signature unsecured secured hs256 symmetric", `\b(?:un|not )signed\b.{0,24}\b(?:jwts?|tokens?)\b.{0,24}(?:not|reject|$)|\bunsigned (?:\w+ )?token\b|\bunsecured\b.{0,10}\bjwts?\b|'none' signature|` +
 			`\balgorithm\b.{0,20}\b(?:does not|doesn't|did not) match\b|\bkey for this algorithm\b|\bmust be an? (?:a)?symmetric key\b|\bexpected configured algorithm\b`},
+		{"network-not-allowed", true, "ip network internet endpoint country firewall remote location", `\bip (?:white|allow)[- ]?list\w*\b|\bblocked ip\b|\bbanned the country\b|\baccess from this ip\b|\bfrom location:? \d+\.\d+|` +
+			`\bpublic (?:network )?access is disabled\b|\bprivate endpoint\b|\bfirewall settings\b|\bnot a verified ip\b|\bauthenticate remotely\b|\bcheck your network settings\b`},
+		{"malformed-credentials", true, "parameter field format base64", `\b(?:requires|missing) ["']?(?:signature|credential|signedheaders)["']? (?:parameter|field)\b|\bcredentials are not base64\b`},
 		{"organisation-rule", false, "sso saml organi approv forbids", `\b(?:sso|saml|single sign-on)\b.{0,30}\b(?:required|enforced|mandatory|needed)\b|\brequired to (?:sign|log) in (?:with|via|through|using) (?:sso|saml|single)\b|` +
 			`\bnot allowed (?:for|by|in) (?:this|your|the) organi[sz]ation\b|\b(?:outside|within) (?:its|your|the) organi[sz]ation\b|\bapproved by (?:an |your |the )?(?:\w+ )?admin|\badmin(?:istrator)?[- ]approv|` +
 			`\b(?:hasn't|has not|not) (?:been )?approved (?:this|the|for|by|to)\b|\bforbids access via\b`},
@@ -50,9 +53,9 @@ var forms = func() []form {
 		{"required-field-missing", false, "header null must", `\bheader (?:x|[a-z]{2,8})-[\w-]+ (?:cannot|must not|may not) be (?:empty|null)|\bcannot be null or empty\b|\b(?:x-[\w-]+|user|tenant|namespace) must be (?:sent|set|given)\b`},
 		{"insecure-transport", false, "plain http insecure only", `\bplain ?-?(?:text)?(?: http)? (?:traffic|request|connection|auth\w*|login)\b|\bhttp request (?:was sent )?to an? https\b|` +
 			`\binsecure (?:url|connection|transport|channel|authentication)\b|\bonly (?:over|via|through) (?:https|ssl|tls)\b`},
-		{"identity-unknown-here", true, "sign registr provision mapped corresponding matching role", `\b(?:sign-?up|auto[- ]?(?:regist\w+|provision\w*|creat\w+)|self[- ]registration|registration)\b.{0,24}\b(?:disabled|not (?:allowed|enabled|open|permitted))|` +
+		{"identity-unknown-here", true, "sign regist provision mapped corresponding matching role", `\b(?:sign-?up|auto[- ]?(?:regist\w+|provision\w*|creat\w+)|self[- ]registration|registration)\b.{0,24}\b(?:disabled|not (?:allowed|enabled|open|permitted))|` +
 			`\b(?:not|isn't) mapped\b|\bno (?:corresponding|matching) (?:publisher|user|account|identity|mapping)\b|\brole ["'\\]*[\w.-]+["'\\]* does not exist\b`},
-		{"method-retired", true, "login log-in sign-in signin sso flow auth", `\b(?:password|local|username)[ -](?:sign-?in|log-?in|auth\w*|flow)s?\b.{0,20}\b(?:disabled|not (?:enabled|available))\b|\b(?:local|password)-log-?in-disabled\b`},
+		{"method-retired", true, "login log-in sign-in signin sso flow auth", `\b(?:password|local|username|api[ -]key)[ -](?:sign-?in|log-?in|auth\w*|flow)s?\b.{0,20}\b(?:disabled|not (?:enabled|available))\b|\b(?:local|password)-log-?in-disabled\b`},
 		{"second-factor-owed", false, "fresh recent re-auth reauth verification factor elevated confirmation", `\bfresh (?:token|log-?in|authentication|session)\b|\brequires? (?:a )?recent\b|\brecent (?:log-?in|sign-?in|authentication)\b|` +
 			`\bre-?authenticat(?:e|ion)\b.{0,24}\b(?:required|needed|necessary)\b|\brequires? re-?authentication\b|\b(?:enter|provide|requires?|missing|invalid|wrong)\b.{0,16}\bverification code\b|` +
 			`\b(?:more|additional) factors?\b|\belevated (?:permission|session|access)\b|\bpassword confirmation\b`},
@@ -64,12 +67,12 @@ var forms = func() []form {
 			`\bmust be made with an? \w+ (?:key|token)\b|\bdelegated (?:auth\w*|permission|access)|\b(?:key|token) expected\b|\bwith legacy (?:api )?(?:keys?|tokens?)\b`},
 		{"not-permitted", false, "group org team role require", `\b(?:not|doesn't|does not)(?: appear)? (?:in|a member of|member of|belong to|have the right)\b.{0,24}\b(?:groups?|orgs?|organi[sz]ations?|teams?|roles?)\b|` +
 			`\bdoes not meet 'require'ments\b|\bpermissions violation\b|\bdenied by default\b`},
-		{"malformed-credentials", false, "padding encoding segment json claims jws header", `\b(?:invalid|incorrect|wrong|bad|illegal) (?:\w+ ){0,2}(?:padding|encoding|segments?(?: length)?)\b|` +
-			`\b(?:jws|jwt|token|claims set|payload)\b.{0,30}\b(?:(?:in|not (?:a )?)valid json|json object|header is invalid)|\bpars\w+ claims\b|\bclaims? pars\w+ failed\b|\binvalid claims encoding\b|` +
+		{"malformed-credentials", false, "padding encoding segment json claims jws header format", `\b(?:invalid|incorrect|wrong|bad|illegal) (?:\w+ ){0,2}(?:padding|encoding|segments?(?: length)?)\b|` +
+			`\b(?:jws|jwt|token|claims set|payload)\b.{0,30}\b(?:(?:in|not (?:a )?)valid json|json object|header is invalid)|\bpars\w+ claims\b|\bclaims? pars\w+ failed\b|\bformat of the (?:token|key|header) is (?:invalid|incorrect)\b|\binvalid claims encoding\b|` +
 			`\b(?:decoding|read|parse)\w*\b.{0,10}\bjson (?:value|token)\b|\bwhile decoding from json\b`},
 		{"claim-missing", true, "claim must expiration", `\bmust contain (?:an? |the )?["']?(?:kid|exp|iat|sub|iss|aud|jti)\b|\b(?:in|of) (?:the |your )?(?:access )?(?:token|jwt) must (?:be|have)\b|` +
 			`\bclaim (?:has|had) (?:the )?value\b|\bexpiration (?:time |claim )?(?:is )?required\b`},
-		{"edge-refused", false, "waf firewall mod filter robot bot rejected support categor guru", `\bwaf\b|\bweb application firewall\b|\bmod_?security\b|\brequest filtering\b|\byour support id\b|\bcontent categor|` +
+		{"edge-refused", true, "waf firewall mod filter robot bot rejected support categor guru", `\bwaf\b|\bweb application firewall\b|\bmod_?security\b|\brequest filtering\b|\byour support id\b|\bcontent categor|` +
 			`\bnot a (?:ro)?bot\b|\brequested url was rejected\b|\bguru meditation\b|\bcontent_filter`},
 		{"rate-limited", false, "abuse wait again limiting throttl", `\babuse detection\b|\bwait (?:for )?(?:a few|an?|some|\d+) (?:seconds?|minutes?|hours?|while|moment)\b|` +
 			`\b(?:try|retry) again (?:later|in (?:a few |an? |\d+ )?(?:seconds?|minutes?|hours?))\b|\blimiting (?:requests|connections)\b|\bthrottl(?:ed|ing)\b`},
