@@ -35,6 +35,7 @@ var (
 	otherRefusal    = regexp.MustCompile(`(?i)\b(401|403|unauthorized|forbidden)\b.{0,60}\b(for url|from|returned by|by|remote|upstream|backend)\b|\b(upstream|backend|remote|downstream|provider|responded|returned)\b.{0,80}\b(401|403|unauthorized|forbidden)\b|status code (?:of )?(?:401|403)`)
 	hostRefused     = regexp.MustCompile(`(?i)\b(invalid|unknown|untrusted|unexpected|disallowed|bad|forbidden|rejected) (http_?)?host(?: ?name| header)?\b|\bhost header\b.{0,30}\b(invalid|not allowed|mismatch|rejected|not permitted)`)
 	refusedHost     = regexp.MustCompile(`(?i)\bhost\b.{0,80}\b(not allowed|not permitted|blocked|rejected|refused|not in|only)\b|\b(blocked|rejected|refused|disallowed)\b.{0,60}\bhost\b`)
+	wayOut          = regexp.MustCompile(`(?i)allow-?list|white-?list|egress|proxy|destination|outbound|firewall|\bip\b|policy`)
 	proofAddress    = regexp.MustCompile(`(?i)\bht[um]\b`)
 	alternatives    = regexp.MustCompile(`(?i)\beither\b|\bor (?:the|your|you|it|has|is|was|were|that|does|expired|revoked|invalid|missing|not|no)\b|\b(?:may|might|could) (?:be|have|not)\b|\bpossibl[ey]\b|\bperhaps\b`)
 	passwordOff     = regexp.MustCompile(`(?i)\b(password|basic)\b.{0,40}\b(disabled|not (?:allowed|enabled|permitted|available)|turned off|switched off|no longer|deprecated|removed)`)
@@ -197,7 +198,7 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 	if e.seen["origin-sent"] && originNamed.MatchString(w.text) {
 		e.add("origin-named", Computed, w.at, "the request has Origin, and the server speaks of it")
 	}
-	if host := e.target.Hostname(); hostRefused.MatchString(w.text) || len(host) > 3 && strings.Contains(w.text, host) && refusedHost.MatchString(w.text) {
+	if host := e.target.Hostname(); hostRefused.MatchString(w.text) || len(host) > 3 && strings.Contains(w.text, host) && refusedHost.MatchString(w.text) && !wayOut.MatchString(w.text) {
 		e.add("host-refused", Computed, w.at, "the server does not take the name in the field Host: %s", e.quote(w.text))
 	}
 	if passwordOff.MatchString(w.text) && (e.seen["password-sent"] || e.seen["basic-sent"] || e.seen["secret-in-body"]) {

@@ -36,7 +36,7 @@ var guarded = []struct {
 	{regexp.MustCompile(`^wordpress_(?:logged_in|sec)_`), regexp.MustCompile(`/wp-json/|rest_route=`), "X-WP-Nonce", true},
 	{regexp.MustCompile(`^JWT-SESSION$`), nil, "X-XSRF-TOKEN", true},
 	{regexp.MustCompile(`^P(?:VE|BS|MG)AuthCookie$`), nil, "CSRFPreventionToken", false},
-	{regexp.MustCompile(`^(?:TOKEN|unifises)$`), nil, "X-CSRF-Token", false},
+	{regexp.MustCompile(`^(?:TOKEN|unifises)$`), regexp.MustCompile(`/proxy/(?:network|protect|access|talk|drive|users)/|/api/s/`), "X-CSRF-Token", false},
 	{regexp.MustCompile(`^username-`), regexp.MustCompile(`/api/`), "X-XSRFToken", false},
 	{regexp.MustCompile(`^S?SESS[0-9a-f]{32}$`), nil, "X-CSRF-Token", false},
 	{regexp.MustCompile(`^JSESSIONID\.[0-9a-f]{8}$`), nil, "Jenkins-Crumb", false},

@@ -202,7 +202,7 @@ func (e *evidence) frontRealm() bool {
 	return e.seen["front-caddy"] && e.seen["challenged"]
 }
 
-var signInPage = regexp.MustCompile(`(?i)log-?in|sign[-_ ]?in|/sso|/auth|oauth2/start|/saml|cas/`)
+var signInPage = regexp.MustCompile(`(?i)log-?in|/sessions?/new\b|sign[-_ ]?in|/sso|/auth|oauth2/start|/saml|cas/`)
 
 func statusText(status int) string {
 	const digits = "0123456789"
