@@ -1106,6 +1106,14 @@ var rules = []rule{
 	{"wrong-credential-kind", "refresh-by-bearer refused", weak, "refresh"},
 	{"clock-wrong", "works-later bearer-sent status-401", strong + weak, "later"},
 
+	{"clock-wrong", "iat-just-ahead status-401", strong, "clock"},
+	{"clock-wrong", "dates-backwards status-401", strong + weak, "clocks"},
+	{"clock-wrong", "now-and-then bearer-sent status-401", weak, "now and then"},
+	{"bad-signature", "now-and-then jwt-sent status-401", weak, "now and then"},
+	{"insufficient-scope", "scope-wanted-absent status-403", strong + weak + base, "rights"},
+	{"not-permitted", "role-wanted-absent status-403", strong + weak + base, "rights"},
+	{"wrong-audience", "status-403 error-invalid_token jwt-sent said-nothing", weak, "403"},
+
 	// A gateway tells what its provider answered.
 	{"upstream-refused", "provider-told", strong + weak + base, "provider"},
 	{"wrong-secret", "provider-told", contradicts, "provider"},

@@ -12,10 +12,10 @@ import (
 // part behind the name is cut at the end of the line.
 var (
 	issuerSetting    = regexp.MustCompile(`(?i)(?:\biss|issuers?|issuer[-_. ]?(?:ur[il]|base[-_]?url|domain)s?|\bauthority|auth-server-url|VALID_ISSUERS\w*|oidc[-_]discovery[-_]url|openid-config url|metadata-?address|discovery[-_]?(?:ur[il]|endpoint))["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{4,400})$`)
-	audienceSetting  = regexp.MustCompile(`(?i)(?:(?:\b|_)aud|audiences?|resource_server_urls?|oidc-client-id|resource[-_]?id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{2,400})$`)
+	audienceSetting  = regexp.MustCompile(`(?i)(?:(?:\b|_)aud|audiences?|resource_server_urls?|oidc-client-id|resource[-_]?id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\s\s|\(\s*&?\[?(?:["'` + "`" + `]))\s*(.{2,400})$`)
 	algorithmSetting = regexp.MustCompile(`(?i)(?:\b|_)(?:alg|algorithms?|algs|(?:jws|signing|signature|jwt|token)[-_.]?(?:sign(?:ing)?[-_.]?)?alg(?:orithm)?s?|sign-alg)["'\])]*\s*(?:=>|[:=])\s*(.{3,200})$`)
 	claimSetting     = regexp.MustCompile(`(?i)(?:claims?[-_]?namespace|\bclaims?[._](?:principal|user|groups?|roles?|mail|name|dn)|(?:user(?:name)?|groups?|roles?|email|subject|principal|tenant|authorities|permissions?)[-_.]?claims?(?:[-_.]?(?:name|key|path))?|role_attribute_path|claim[-_]?name|\bclaim|mapping[-_.](?:uid|user|email|groups?)|(?:user(?:name)?|uid|login|email)[-_]?(?:attribute|field))["'\])]*\s*(?:=>|[:=]|\s)\s*["'` + "`" + `.\[]*([A-Za-z][\w.:/-]{1,80})`)
-	secretSetting    = regexp.MustCompile(`(?i)(?:\b|_)(?:jwt[-_.]?(?:signing[-_.]?)?(?:secret|key)|secret[-_]?key|secretOrKey|token[-_.]?secret|signing[-_.]?(?:secret|key)|PGRST_JWT_SECRET|AUTH_SECRET)["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([^\s"'` + "`" + `,;{}]{4,200})`)
+	secretSetting    = regexp.MustCompile(`(?i)(?:\b|_)(?:jwt[\w.]{0,30}secret(?:\.\w+){0,3}|jwt[-_.]?(?:signing[-_.]?)?(?:secret|key)|secret[-_]?key|secretOrKey|token[-_.]?secret|signing[-_.]?(?:secret|key)|PGRST_JWT_SECRET|AUTH_SECRET)["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([^\s"'` + "`" + `,;{}]{4,200})`)
 	keySetSetting    = regexp.MustCompile(`(?i)(?:jwks?(?:[-_]?set)?[-_]?(?:ur[il]|endpoint)|jwks(?:\.json)?|public[-_.]?key(?:[-_.]?(?:location|pem))?|certs[-_]?ur[il])["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?(\S{8,200})|issuer-uri\s*[:=]\s*(https?://\S+)`)
 	keysTold         = regexp.MustCompile(`(?i)\b(?:kids?|key ids?|keys)\b["']?(?: (?:are|in (?:the )?(?:jwks|cache|key ?set)))?\s*[:=\[(]*\s+?["'\[(]*((?:[\w./+=-]{2,64}["']?(?:,\s*|\s+and\s+)?["']?)+)`)
 	algorithmName    = regexp.MustCompile(`\b(?:HS|RS|ES|PS)(?:256K?|384|512)\b|\bEdDSA\b|\bEd25519\b`)
@@ -25,6 +25,9 @@ var (
 	innerCall        = regexp.MustCompile(`https?://([A-Za-z0-9.-]+(?::\d+)?)(?:/[^\s"']*)?\b.{0,60}\b(401|403)\b`)
 	bareIssuer       = regexp.MustCompile(`^[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}(?::\d+)?(?:/[\w./-]*)?$`)
 	tenantSetting    = regexp.MustCompile(`(?i)tenant[-_ ]?id["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([0-9a-f]{8}-[0-9a-f-]{27})`)
+	rightSetting     = regexp.MustCompile(`(?i)(?:allowed|required?|needed|admin)[-_ ]?(group|role|scope)s?["'\])]*\s*(?:=>|[:=])\s*(.{2,200})$|\bhas(?:Any)?(Authority|Role|Scope)\(([^)]{2,120})\)|\b(RequiredScope|RolesAllowed|RequireRole|requiredScopes)\(([^)]{2,120})\)`)
+	googleClient     = regexp.MustCompile(`\b[\w-]+\.apps\.googleusercontent\.com\b`)
+	nowAndThen       = regexp.MustCompile(`(?i)\bnow and then\b|\bsometimes\b|\bintermittent(?:ly)?\b|\brandom(?:ly)?\b|\boccasional(?:ly)?\b|\bflaky\b|\bfrom time to time\b|\bnot always\b`)
 	laterWorks       = regexp.MustCompile(`(?i)\b(?:works?|accepted|succeeds?|fine|ok|200)\b.{0,40}\b(?:(?:seconds?|minutes?|moments?|bit|while) later|after (?:a (?:few|short)|some|\w+) (?:seconds?|minutes?|while|wait|delay)|from \w+ (?:seconds?|minutes?) (?:later|on))|\b(?:wait\w*|sleep\w*|delay\w*)\b.{0,20}\b(?:seconds?|minutes?|ms)\b.{0,40}\b(?:works?|helps?|mends?|accepted)\b`)
 	keysRotated      = regexp.MustCompile(`(?i)\brotat\w+ (?:of )?(?:its|their|the|our|signing|jwks|realm|idp)? ?(?:signing |jwks |realm )?keys?\b|\b(?:signing |jwks? |realm )keys? (?:\w+ )?rotat|\bkey rotation\b`)
 	readsTokens      = regexp.MustCompile(`(?i)\bverifyIdToken\b|\bjwt\.verify\b|\bjwt\.decode\b|oauth2\.resourceserver\.jwt|\bjwks(?:_?ur[il]|-rsa)|\bissuer-uri\b|JwtDecoder|\bAddJwtBearer\b|\bjwtVerify\b|createRemoteJWKSet|parseClaimsJws|validate-jwt`)
@@ -68,6 +71,9 @@ func (e *evidence) settingFacts() {
 	for _, w := range lines {
 		if len(w.text) > 600 {
 			continue
+		}
+		if nowAndThen.MatchString(w.text) {
+			e.add("now-and-then", Said, w.at, "the input says that it fails now and then: %s", e.quote(strings.TrimSpace(w.text)))
 		}
 		if laterWorks.MatchString(w.text) {
 			e.add("works-later", Said, w.at, "the input says that the same is accepted some time later: %s", e.quote(strings.TrimSpace(w.text)))
@@ -122,6 +128,10 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 				audiences, at["aud"] = append(audiences, list...), w.at
 			}
 		}
+		if list := googleClient.FindAllString(w.text, 4); list != nil && len(aud) == 1 && googleClient.MatchString(aud[0]) {
+			audiences, at["aud"] = append(audiences, list...), w.at
+		}
+		e.rightsWanted(c, w)
 		if m := algorithmSetting.FindStringSubmatch(w.text); m != nil {
 			if list := algorithmName.FindAllString(m[1], 8); len(list) > 0 {
 				algorithms, at["alg"] = append(algorithms, list...), w.at
@@ -183,6 +193,46 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 	}
 	if symmetric && len(secrets) > 1 && slices.ContainsFunc(secrets, func(s string) bool { return s != secrets[0] }) {
 		e.add("secrets-differ", Computed, at["secret"], "the configuration has two secrets for tokens, and they differ")
+	}
+}
+
+// rightsWanted compares the rights that a line demands with those of the token.
+func (e *evidence) rightsWanted(c *credential, w passage) {
+	m := rightSetting.FindStringSubmatch(w.text)
+	if m == nil || c.token.partial {
+		return
+	}
+	kind, list := strings.ToLower(m[1]+m[3]+m[5]), values(m[2]+m[4]+m[6])
+	claims := c.token.claims
+	scopes := append(strings.Fields(text(claims, "scope")), texts(claims, "scope")...)
+	for _, s := range texts(claims, "scp") {
+		scopes = append(scopes, strings.Fields(s)...)
+	}
+	groups := append(texts(claims, "groups"), texts(claims, "roles")...)
+	for _, name := range []string{"role", "permissions", "cognito:groups", "authorities"} {
+		groups = append(groups, texts(claims, name)...)
+	}
+	if realm, ok := claims["realm_access"].(map[string]any); ok {
+		groups = append(groups, texts(realm, "roles")...)
+	}
+	if len(list) == 0 || len(scopes)+len(groups) == 0 {
+		return
+	}
+	scope := strings.Contains(kind, "scope")
+	for _, want := range list {
+		plain := strings.TrimPrefix(want, "SCOPE_")
+		scope = scope || plain != want
+		has := func(s string) bool {
+			return strings.EqualFold(strings.TrimPrefix(strings.TrimPrefix(s, "ROLE_"), "/"), strings.TrimPrefix(plain, "ROLE_"))
+		}
+		if slices.ContainsFunc(scopes, has) || slices.ContainsFunc(groups, has) {
+			return
+		}
+	}
+	if scope {
+		e.add("scope-wanted-absent", Computed, w.at, "the server wants the scope %s, and the token has %s", e.quote(strings.Join(list, " ")), e.quote(strings.Join(scopes, " ")))
+	} else {
+		e.add("role-wanted-absent", Computed, w.at, "the server wants the role or group %s, and the token has %s", e.quote(strings.Join(list, " ")), e.quote(strings.Join(groups, " ")))
 	}
 }
 

@@ -109,6 +109,16 @@ func (e *evidence) tokenTimes(c *credential) {
 	if !dated {
 		return
 	}
+	if d := iat.Sub(ref); !iat.IsZero() && d > 0 && d <= clockLeeway {
+		e.add("iat-just-ahead", Computed, "claim iat", "%s", compare("iat", iat))
+	}
+	for _, x := range e.c.Earlier() {
+		if x.Response != nil {
+			if t := parseHTTPDate(x.Response.Header.Get("Date")); !t.IsZero() && t.After(ref) {
+				e.add("dates-backwards", Computed, "Date", "an earlier response has the Date %s, this one %s: the clocks of the servers differ", showTime(t), showTime(ref))
+			}
+		}
+	}
 	early := func(t time.Time) bool { return !t.IsZero() && t.Sub(ref) > clockLeeway }
 	switch {
 	case early(iat):
