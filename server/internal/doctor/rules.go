@@ -1215,6 +1215,7 @@ var rules = []rule{
 	{"account-not-active", "quirk-refuses-with-403 status-403 basic-sent said-nothing", weak, "habit"},
 	{"expired", "quirk-refuses-with-403 status-403 key-field-sent said-nothing", weak, "habit"},
 	{"prefix-missing", "token-without-scheme quirk-takes-bare-token said-nothing !offers-bearer", contradicts, "form"},
+	{"wrong-place", "quirk-refuses-with-403 key-field-sent said-nothing", -weak, "habit"},
 	{"expired", "token-fresh", contradicts, "fresh"},
 	{"revoked", "token-fresh", contradicts, "fresh"},
 
