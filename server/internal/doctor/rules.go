@@ -934,6 +934,8 @@ var rules = []rule{
 	{"cookie-not-sent", "callback-address authorization-absent !cookie-sent status-401", weak, "callback"},
 	{"no-credentials", "tls-told", contradicts, "tls"},
 	{"clock-wrong", "ticket-sent", contradicts, "ticket"},
+	{"clock-wrong", "none-sent offers-negotiate offers-windows-only", contradicts, "ticket"},
+	{"kerberos", "none-sent offers-negotiate offers-windows-only said:clock-wrong", strong + weak + base, "log"}, // the client got no ticket
 	{"wrong-secret", "ticket-sent said:kerberos", contradicts, "ticket"},
 	{"scheme-unusable", "none-sent offers-digest-only said:wrong-algorithm", strong + weak + base, "client"},
 	{"scheme-unusable", "none-sent challenged said:wrong-scheme", strong + weak + base, "client"},
