@@ -1552,6 +1552,7 @@ var rules = []rule{
 	{"wrong-secret", "cli-agent said-nothing status-401", weak, "base"},
 	{"malformed-credentials", "basic-as-text refused", strong + weak, "form"},
 
+	{"ambiguous-credentials", "key-beside-authorization status-400 said-nothing !quirk-keys-beside-token", strong, "two"},
 	{"malformed-credentials", "structure-as-secret", decides, "form"},
 	{"stray-characters", "blank-in-key status-401 said-nothing", strong + weak, "octets"},
 	{"stray-characters", "blank-in-key status-403 said-nothing", strong, "octets"},
