@@ -198,7 +198,7 @@ func (e *evidence) habitFacts() {
 				e.add("companion-absent", Computed, name, "%s wants the field %s beside the credentials, and the request has none", h.name, name)
 			}
 		}
-		if len(h.takes) == 0 || fits(h.takes, false) != "" || e.seen["scheme-not-taken"] {
+		if len(h.takes) == 0 || fits(h.takes, false) != "" {
 			return
 		}
 		c := sent[0]

@@ -1269,20 +1269,20 @@ var rules = []rule{
 	{"app-password-needed", "password-sent quirk-wants-app-password hosted-service code:wrong-secret", leads, "vendor"},
 
 	// How the server takes credentials by its documentation (habits.txt), against what was sent.
-	{"wrong-scheme", "form-not-taken !said-special", strong + weak + base, "habit"},
-	{"wrong-scheme", "form-not-taken code:no-credentials", strong + weak + base, "habit"}, // none of a form that it takes
-	{"wrong-scheme", "form-not-taken said:none", strong + weak + base, "habit"},
-	{"wrong-scheme", "form-not-taken code:wrong-secret", leads, "habit"},
+	{"wrong-scheme", "form-not-taken !said-special", strong + weak + base, "service"},
+	{"wrong-scheme", "form-not-taken code:no-credentials", strong + weak + base, "service"}, // none of a form that it takes
+	{"wrong-scheme", "form-not-taken said:none", strong + weak + base, "service"},
+	{"wrong-scheme", "form-not-taken code:wrong-secret", leads, "service"},
 	{"wrong-credential-kind", "kind-not-taken !said-special", strong + weak + base, "habit"},
 	{"wrong-secret", "kind-not-taken", -weak, "habit"},
 	{"wrong-credential-kind", "job-token-elsewhere !product-decides", strong + weak + base, "habit"},
 	{"wrong-credential-kind", "public-key-sent said-nothing refused", strong + weak, "kind"},
 	{"network-not-allowed", "user-of-localhost refused !said:wrong-secret", strong + weak + base, "habit"},
-	{"wrong-scheme", "form-not-taken said-special", weak, "habit"},
+	{"wrong-scheme", "form-not-taken said-special", weak, "service"},
 	{"wrong-credential-kind", "form-not-taken", weak, "habit"},
 	{"required-field-missing", "form-not-taken authorization-absent", base, "habit"},
 	{"header-stripped", "form-not-taken", contradicts, "habit"},
-	{"wrong-secret", "form-not-taken !said:wrong-secret", -weak, "habit"},
+	{"wrong-secret", "form-not-taken !said:wrong-secret", -weak, "service"},
 	{"not-permitted", "form-not-taken !said:not-permitted", -weak, "habit"},
 	{"wrong-scheme", "form-retired", contradicts, "habit"},
 	{"required-field-missing", "companion-absent said-nothing", strong + weak + base, "habit"},
