@@ -11,11 +11,11 @@ import (
 // Settings of a server that checks tokens, in the forms of properties, YAML, JSON, code and options of a command. The
 // part behind the name is cut at the end of the line.
 var (
-	issuerSetting    = regexp.MustCompile(`(?i)(?:\biss|issuers?|issuer[-_. ]?(?:ur[il]|base[-_]?url|domain)s?|\bauthority|auth-server-url|VALID_ISSUERS\w*|oidc[-_]discovery[-_]url|openid-config url|metadata-?address|discovery[-_]?(?:ur[il]|endpoint))["'\])]*\s*(?:=>|[:=]|\s\s)\s*(.{4,400})$`)
-	audienceSetting  = regexp.MustCompile(`(?i)(?:(?:\b|_)aud|audiences?|resource_server_urls?|oidc-client-id|resource[-_]?id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\s\s|\(\s*&?\[?(?:["'` + "`" + `]))\s*(.{2,400})$`)
+	issuerSetting    = regexp.MustCompile(`(?i)(?:(?:\biss|issuers?|issuer[-_. ]?(?:ur[il]|base[-_]?url|domain)s?|\bauthority|auth-server-url|VALID_ISSUERS\w*|oidc[-_]discovery[-_]url|openid-config url|metadata-?address|discovery[-_]?(?:ur[il]|endpoint))["'\])]*\s*(?:=>|[:=])\s*|\bbound_issuer\s+)(.{4,400})$`)
+	audienceSetting  = regexp.MustCompile(`(?i)(?:(?:(?:\b|_)aud|audiences?|resource_server_urls?|oidc-client-id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\(\s*&?\[?(?:["'` + "`" + `]))\s*|\bbound_audiences?\s+)(.{2,400})$`)
 	algorithmSetting = regexp.MustCompile(`(?i)(?:\b|_)(?:alg|algorithms?|algs|(?:jws|signing|signature|jwt|token)[-_.]?(?:sign(?:ing)?[-_.]?)?alg(?:orithm)?s?|sign-alg)["'\])]*\s*(?:=>|[:=])\s*(.{3,200})$`)
-	claimSetting     = regexp.MustCompile(`(?i)(?:claims?[-_]?namespace|\bclaims?[._](?:principal|user|groups?|roles?|mail|name|dn)|(?:user(?:name)?|groups?|roles?|email|subject|principal|tenant|authorities|permissions?)[-_.]?claims?(?:[-_.]?(?:name|key|path))?|role_attribute_path|claim[-_]?name|\bclaim|mapping[-_.](?:uid|user|email|groups?)|(?:user(?:name)?|uid|login|email)[-_]?(?:attribute|field))["'\])]*\s*(?:=>|[:=]|\s)\s*["'` + "`" + `.\[]*([A-Za-z][\w.:/-]{1,80})`)
-	secretSetting    = regexp.MustCompile(`(?i)(?:\b|_)(?:jwt[\w.]{0,30}secret(?:\.\w+){0,3}|jwt[-_.]?(?:signing[-_.]?)?(?:secret|key)|secret[-_]?key|secretOrKey|token[-_.]?secret|signing[-_.]?(?:secret|key)|PGRST_JWT_SECRET|AUTH_SECRET)["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([^\s"'` + "`" + `,;{}]{4,200})`)
+	claimSetting     = regexp.MustCompile(`(?i)(?:claims?[-_]?namespace|\bclaims?[._](?:principal|user|groups?|roles?|mail|name|dn)|(?:user(?:name)?|groups?|roles?|email|subject|principal|tenant|authorities|permissions?)[-_.]?claims?(?:[-_.]?(?:name|key|path))?|role_attribute_path|claim[-_]?name|(?:^\s*|uid |user |_)claim|mapping[-_.](?:uid|user|email|groups?)|(?:user(?:name)?|uid|login|email)[-_]?(?:attribute|field))["'\])]*\s*(?:=>|[:=]|\s\s)\s*["'` + "`" + `.\[]*([A-Za-z][\w.:/-]{1,80})(?:["'` + "`" + `\])},;]*\s*$|["']\s*[,}\]])`)
+	secretSetting    = regexp.MustCompile(`(?i)(?:\b|_)(?:jwt[\w.]{0,30}secret(?:\.\w+){0,3}|jwt[-_.]?(?:signing[-_.]?)?(?:secret|key)|secretOrKey|token[-_.]?secret)["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?([^\s"'` + "`" + `,;{}]{4,200})`)
 	keySetSetting    = regexp.MustCompile(`(?i)(?:jwks?(?:[-_]?set)?[-_]?(?:ur[il]|endpoint)|jwks(?:\.json)?|public[-_.]?key(?:[-_.]?(?:location|pem))?|certs[-_]?ur[il])["'\])]*\s*(?:=>|[:=])\s*["'` + "`" + `]?(\S{8,200})|issuer-uri\s*[:=]\s*(https?://\S+)`)
 	keysTold         = regexp.MustCompile(`(?i)\b(?:kids?|key ids?|keys)\b["']?(?: (?:are|in (?:the )?(?:jwks|cache|key ?set)))?\s*[:=\[(]*\s+?["'\[(]*((?:[\w./+=-]{2,64}["']?(?:,\s*|\s+and\s+)?["']?)+)`)
 	algorithmName    = regexp.MustCompile(`\b(?:HS|RS|ES|PS)(?:256K?|384|512)\b|\bEdDSA\b|\bEd25519\b`)
@@ -150,6 +150,9 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 			}
 		}
 		if m := keysTold.FindStringSubmatch(w.text); m != nil && kid != "" && !strings.Contains(w.text, kid) {
+			if !strings.ContainsAny(m[1], "0123456789") {
+				continue // words, no names of keys
+			}
 			if strings.Contains(strings.ToLower(w.text), "kid") || strings.Contains(strings.ToLower(w.text), "jwks") {
 				e.add("kid-not-listed", Computed, w.at, "kid is %s, and the keys of the server are others: %s", e.quote(kid), e.quote(strings.TrimSpace(w.text)))
 			}
@@ -202,7 +205,13 @@ func (e *evidence) rightsWanted(c *credential, w passage) {
 	if m == nil || c.token.partial {
 		return
 	}
-	kind, list := strings.ToLower(m[1]+m[3]+m[5]), values(m[2]+m[4]+m[6])
+	kind := strings.ToLower(m[1] + m[3] + m[5])
+	var list []string
+	for _, v := range settingValue.FindAllString(m[2]+m[4]+m[6], 8) {
+		if !strings.Contains(v, "$") {
+			list = append(list, v)
+		}
+	}
 	claims := c.token.claims
 	scopes := append(strings.Fields(text(claims, "scope")), texts(claims, "scope")...)
 	for _, s := range texts(claims, "scp") {
