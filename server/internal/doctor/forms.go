@@ -74,6 +74,22 @@ var forms = func() []form {
 			`\bclaim (?:has|had) (?:the )?value\b|\bexpiration (?:time |claim )?(?:is )?required\b`},
 		{"edge-refused", true, "waf firewall mod filter robot bot rejected support categor guru", `\bwaf\b|\bweb application firewall\b|\bmod_?security\b|\brequest filtering\b|\byour support id\b|\bcontent categor|` +
 			`\bnot a (?:ro)?bot\b|\brequested url was rejected\b|\bguru meditation\b|\bcontent_filter`},
+		{"none", true, "login locate determine resolve load need ticket anonymous signed authenticated api authed", `\bplease run ["'` + "`" + `]?[\w ]{1,12}login\b|\b(?:could not|unable to|cannot) (?:automatically )?(?:determine|resolve|locate) (?:the )?(?:credentials|authentication method)\b|\bcredentials could not be loaded\b|\bneed auth\b|\bnot authed\b|\b(?:not|n't) (?:support|available for) anonymous\b|\brequires an? (?:authenticated|signed[- ]in|logged[- ]in) user\b|\bonly signed[- ]in users?\b|\bmust use an api key\b`},
+		{"outage-as-refusal", true, "contact available health initiali maintenance retriev fetch upstream introspection handshake problem bind", `\b(?:server|service|directory|kdc|index)\b.{0,24}\b(?:cannot be contacted|is not available|is unavailable|is not healthy|not initiali[sz]ed)\b|\b(?:could not|couldn't|cannot|can't|unable to) (?:contact|bind to|retrieve remote)\b|\bmaintenance mode\b|\bupstream timed out\b|\bno live upstreams\b|\bduring the introspection call\b|\bssl handshake failed\b|\berror while fetching\b|\bdue to a system problem\b`},
+		{"edge-refused", true, "secure human filter firewall unsafe incapsula anubis sucuri zscaler limited blocked", `\bsite connection is secure\b|\bhuman verification\b|\bweb (?:filter violation|page blocked)\b|\bunsafe operation\b|\b(?:incapsula|anubis|sucuri|zscaler)\b|\bhttp filter\b|\blimited by the site\b`},
+		{"network-not-allowed", true, "ip allowlist autonomous pg_hba local 白名单 网段", `\b(?:your|client|source|this) ip(?: address)?\b.{0,30}\b(?:not (?:on|in|allowed|authori[sz]ed)|blocked|banned|denied|restricted)\b|\brestricted to an allowlist\b|\bautonomous system number\b|\btrusted ips\b|\bpg_hba\.conf\b|\buser is local only\b|不在白名单|网段`},
+		{"clock-wrong", false, "time early current clock future old skew", `\breasonable timeframe\b|\bissue time after\b|\bearly by\b|\bnot yet current\b|\bcheck (?:the )?system clock\b|\brequest (?:is )?too old\b|\brequest (?:is )?in the future\b`},
+		{"claim-missing", false, "claim mandatory", `\bclaim (?:value )?mismatch\b|\bdid not contain the mandatory\b|\bexpected \w+ claim\b`},
+		{"wrong-place", false, "mode region domain authoritative belongs deployment key account", `\bonly be used with (?:live|test) ?mode\b|\buse an? (?:live|test) (?:api )?key\b|\b(?:valid|correct) region\b|\b(?:domain|deployment|tenant|subdomain) not found\b|\b(?:unknown|untrusted) domain\b|\bnon-authoritative server\b|\bbelongs to (?:another|a different|the)\b`},
+		{"session-ended", false, "inactiv session login 下线 state", `\bsession inactivity\b|\bmaximum session (?:duration|lifetime)\b|\btook too long to log ?in\b|\btime allowed for the login\b|踢下线|\b(?:oauth|saml|flow|relay) state (?:not found|already|is invalid|invalid)\b|\bunable to (?:refresh|decrypt|unprotect) (?:the )?(?:session|message)\b`},
+		{"method-retired", false, "stopped disabled enabled legacy", `\brecently stopped supporting\b|\b(?:provider|phone|password|anonymous|sso|saml|oauth|device flow|logins?|password access|xml-rpc services) (?:provider |logins? )?(?:is |are )?disabled\b|\bnot enabled for (?:this|the) (?:client|application)\b|\blegacy authentication\b`},
+		{"organisation-rule", false, "consent install restrict saml default criteria", `\brequires? user consent\b|\bconsent denied\b|\bapp not installed\b|\bapp access restrictions\b|\bsaml sso\b|\bsecurity defaults\b|\bcriteria to be authenticated\b`},
+		{"insufficient-scope", false, "api token permission intents write", `\b(?:api key|access token|token) (?:does not|doesn't|did not) (?:have|grant|permit|allow)\b|\bscope permission\b|\b(?:read|write) permissions? (?:is |are )?(?:missing|required|needed)\b|\bprivileged intents\b`},
+		{"wrong-credential-kind", false, "token type website", `\btoken is not an access token\b|\bnot of the expected type\b|\bbut (?:was given|got) an? (?:\w+ )?(?:custom )?token\b|\bdoes not support authentication token\b|\bonly (?:refresh|access) tokens are\b`},
+		{"expired", false, "exp lifetime late certificate", `\b["']?exp["']? (?:validation failure|not in future)\b|\blifetime validation failed\b|\btoken used too late\b|\bcertificate ?expired\b`},
+		{"account-not-active", false, "feature paid upgrade billing activat verified terms pending plan credits available", `\bfeature not (?:enabled|available|activated)\b|\bpaid (?:plans?|teams?|only)\b|\bupgrade required\b|\bbilling (?:error|not active|is not)\b|\bnot (?:been )?activated\b|\bverified e-?mail\b|\bterms of service required\b|\bpending (?:deletion|verification)\b|\bonly available (?:for|on|to) (?:paid|premium|commercial|enterprise)\b|\b(?:free|commercial) plans?\b|\brun out of (?:credits|searches|quota)\b`},
+		{"malformed-credentials", false, "signature signedheaders header payload exactly short base cookie", `\bcould not find (?:signature|signedheaders)\b|\binvalid (?:header value|payload string|content sha256)\b|\bmust have exactly \d\b|\bfield to+ short\b|\bvalid base ?-?64\b|\bheaders? (?:or cookie )?(?:is )?too (?:long|large)\b`},
+		{"not-permitted", false, "access admin owner manager member superuser unauthori denied branch archived read row-level perform", `\b(?:does not|doesn't|don't|do not) have access\b|\b(?:must|should|need(?:s)? to) be (?:an? |the )?(?:\w+ ){0,2}(?:admin\w*|owner|manager|member|superuser|moderator)\b|\bonly (?:\w+ )?(?:admin\w*|superusers?|owners?|managers?|members?) (?:can|may|is|are)\b|\bunauthori[sz]ed to (?:access|create|find|list|delete|update|perform|read|write|push|pull)\b|\bprotected branch\b|\bis archived\b|\barchived so\b|\bviolates (?:row-level|podsecurity)\b|\bmay not perform\b|\bnot an? (?:admin|owner|member)\b|\bnot (?:admin|owner)\b|\binsufficient access\b|\bcannot (?:impersonate|masquerade)\b|\b(?:no|without) write access\b`},
 		{"rate-limited", false, "abuse wait again limiting throttl", `\babuse detection\b|\bwait (?:for )?(?:a few|an?|some|\d+) (?:seconds?|minutes?|hours?|while|moment)\b|` +
 			`\b(?:try|retry) again (?:later|in (?:a few |an? |\d+ )?(?:seconds?|minutes?|hours?))\b|\blimiting (?:requests|connections)\b|\bthrottl(?:ed|ing)\b`},
 	}
@@ -84,8 +100,14 @@ var forms = func() []form {
 	return out
 }()
 
+// camelEdge matches the edge between two words of an identifier.
+var camelEdge = regexp.MustCompile(`([a-z])([A-Z])`)
+
 // formOf returns the first form that a text has.
 func formOf(text string) (topic string, always bool) {
+	if !strings.Contains(text, " ") { // an identifier: "FEATURE_NOT_ENABLED", "featureNotEnabled"
+		text = strings.ReplaceAll(camelEdge.ReplaceAllString(text, "$1 $2"), "_", " ")
+	}
 	lower := strings.ToLower(text)
 	for _, f := range forms {
 		for word := range strings.FieldsSeq(f.needs) {
