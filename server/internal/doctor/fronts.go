@@ -218,7 +218,7 @@ var (
 	hashSet      = regexp.MustCompile(`(?i)(?:password|passwd|auth|users?|hash)["']?\s*[=:]\s*["']?[\w.@-]{0,60}:?(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|\{(?:SHA|SSHA|MD5)\}\S+)["']?\s*$`)
 	environment  = regexp.MustCompile(`^\s*(?:export )?[A-Z][A-Z0-9_]{2,}=`)
 	quotedValue  = regexp.MustCompile(`^\s*(?:- )?[A-Z][A-Z0-9_]*(?:PASSWORD|PASS|SECRET|TOKEN|KEY|PW)[A-Z0-9_]*=(?:"[^"]*"|'[^']*')\s*$`)
-	emptySetting = regexp.MustCompile(`(?i)^\s*(?:- )?["']?[\w.-]*(?:secret|jwt_?key|signing_?key|auth_?key|client_?secret|public_?key|issuer(?:_?ur[il])?|jwks_?ur[il]|audience)["']?\s*[=:]\s*(?:""|''|null|undefined|None|)\s*[,;]?\s*$`)
+	emptySetting = regexp.MustCompile(`(?i)^\s*(?:- )?["']?[\w.-]*(?:secret|jwt_?key|signing_?key|auth_?key|client_?secret|public_?key|issuer(?:_?ur[il])?|jwks_?ur[il]|audience)["']?\s*(?:=\s*(?:""|''|null|undefined|None|)|:\s*(?:""|''|null|~|undefined|None))\s*[,;]?\s*$`)
 	banLine      = regexp.MustCompile(`(?i)\bban(?:ned)?\b.{0,80}\b\d{1,3}(?:\.\d{1,3}){3}|\b\d{1,3}(?:\.\d{1,3}){3}\b.{0,120}\bban(?:ned)?\b|\b(?:matched none of the|not in the|is not in) (?:trusted|allowed|allow|white)[ -]?(?:ips|list)|access forbidden by rule`)
 	settingTold  = regexp.MustCompile(`\b(?:[A-Z][A-Z0-9]*_)*(?:SECRET|KEY|JWKS|ISSUER|AUDIENCE|SALT)(?:_[A-Z0-9]+)*\b["'` + "`" + `]?.{0,60}\b(?:must be (?:set|configured|provided|defined)|(?:is |was )?not (?:set|configured|defined|provided)|must have a value|must not be empty|is (?:required|undefined|empty|missing))\b|(?i)\bsecret(?:OrPrivateKey|OrPublicKey)?\b.{0,30}\b(?:must have a value|should be set|must be provided|is required)\b|\bmissing secret_key_base\b|\bNo (?:secret|application encryption) key\b`)
 	listSet      = regexp.MustCompile(`(?i)(?:^|[._ -])(?:allow\w*|deny\w*|whitelist\w*|blacklist\w*|blocklist\w*|permit\w*|source_?ranges?|ip_?filter)(?:[._-]\w+)*["']?\s*[:=]\s*\[?["']?(?:\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?|_all\b|localhost\b)|\bRemote(?:Addr|CIDR|Host)Valve\b|<add ipAddress="`)
@@ -243,7 +243,10 @@ var orders = [][2]string{
 
 // besideFacts adds facts about lines beside an exchange whose answer gives no reason.
 func (e *evidence) besideFacts() {
-	lines := strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines)
+	var lines []string
+	if !e.seen["body-json"] && !e.seen["body-html"] { // lines of a configuration stand where the body of a short answer would
+		lines = strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines)
+	}
 	lines = append(lines, e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
 	for _, line := range lines {
 		line = strings.TrimRight(line, "\r ")
