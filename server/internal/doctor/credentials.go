@@ -638,7 +638,7 @@ func (e *evidence) credentialFacts() {
 		if c.masked {
 			e.add("masked", Computed, c.place, "the input masks the secret")
 		}
-		if c.mark != "" && (describes(c.mark) == "" || c.kind != secretInAuthorization && c.kind != secretInField || c.scheme == "basic") {
+		if c.mark != "" && !formMark.MatchString(c.mark) && (describes(c.mark) == "" || c.kind != secretInAuthorization && c.kind != secretInField || c.scheme == "basic") {
 			e.words = append(e.words, newPassage(c.place, c.mark, byPerson))
 		}
 		if c.scheme == "bearer" || c.scheme == "dpop" || c.kind == secretInQuery && strings.EqualFold(c.place, "parameter access_token") {
@@ -658,6 +658,9 @@ func (e *evidence) credentialFacts() {
 		e.add("key-beside-authorization", Computed, "request", "the request has an Authorization field and a key field")
 	}
 }
+
+// formMark matches words in place of a secret that tell its form alone.
+var formMark = regexp.MustCompile(`(?i)^(?:base64|b64|hex|uuid|jwt|opaque|token|key|value|id|secret|n|s|t|u:p)(?: (?:base64|hex|digits?))?$`)
 
 // invisible reports a character that does not show: a blank of another kind, a BOM, a mark of direction.
 func invisible(r rune) bool {

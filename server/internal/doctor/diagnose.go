@@ -42,6 +42,7 @@ type score struct {
 	against  bool           // a rule contradicts
 	vetoedBy string         // the ID of the fact that makes it impossible
 	order    int            // for ties
+	form     int            // half points of the form of the request, for the order behind the first cause
 }
 
 func (s *score) points() (n int) {
@@ -133,6 +134,7 @@ func (d *diagnosis) derive() {
 	e.namedCredential()
 	e.clientFacts()
 	e.betweenFacts()
+	e.formFacts()
 	e.keptFacts()
 	e.registryFacts()
 	e.tokenUserFacts()
@@ -452,32 +454,83 @@ func (d *diagnosis) disputed(ranked []*score) bool {
 	})
 }
 
-// related fills a short list of causes up with those that often look the same as the first.
+// related puts the causes that are likely in this form behind the first. It fills a short list up with those that often look
+// the same as the first. If only base rates speak for the first, the form decides on it too.
 func (d *diagnosis) related(ranked []*score) []*score {
-	var beside []string
-	switch {
-	case len(ranked) == 0 && !d.has("refused"), len(ranked) > 0 && ranked[0].sure() && ranked[0].closed:
+	if len(ranked) == 0 && !d.has("refused") || len(ranked) > 0 && ranked[0].sure() && ranked[0].closed {
 		return ranked
-	case len(ranked) > 0:
-		beside = kin[ranked[0].cause.ID]
 	}
-	for _, b := range bare {
-		if (len(ranked) == 0 || ranked[0].points() < strong) && d.has(strings.Fields(b.facts)...) {
-			beside = append(strings.Fields(b.causes), beside...) // the answer gives no reason: what was sent counts
-			break
-		}
+	expected := d.expected(ranked)
+	others := expected
+	if len(ranked) > 0 && len(ranked) < maxRelated {
+		others = append(slices.Clone(expected), kin[ranked[0].cause.ID]...)
 	}
-	for _, id := range beside {
+	for i, id := range others {
 		for _, s := range d.scores {
-			if s.cause.ID != id || len(ranked) >= 3 || s.vetoedBy != "" || s.against || slices.Contains(ranked, s) {
+			if s.cause.ID != id || s.vetoedBy != "" || s.against {
 				continue
 			}
-			s.groups["kin"] = 1 - s.points()
-			s.facts["refused"], s.facts["status-"+statusText(d.response.Status)] = base, base
-			ranked = append(ranked, s)
+			if i < len(expected) {
+				s.form = max(1, 2-i)
+			} else if len(ranked) >= maxRelated {
+				continue
+			}
+			if !slices.Contains(ranked, s) {
+				s.groups["kin"] = 1 - s.points()
+				s.facts["refused"], s.facts["status-"+statusText(d.response.Status)] = base, base
+				ranked = append(ranked, s)
+			}
 		}
 	}
+	rest := ranked
+	if len(rest) > 0 && (rest[0].points() > base || !slices.Contains(expected, rest[0].cause.ID)) {
+		rest = rest[1:]
+	}
+	slices.SortStableFunc(rest, func(a, b *score) int {
+		if a.sure() != b.sure() {
+			if a.sure() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(2*b.points()+b.form, 2*a.points()+a.form)
+	})
 	return ranked
+}
+
+// maxRelated bounds the causes that a form adds.
+const maxRelated = 3
+
+// expected returns the causes that are likely in the form of this request, the likeliest first.
+func (d *diagnosis) expected(ranked []*score) (ids []string) {
+	add := func(causes string) {
+		for _, id := range strings.Fields(causes) {
+			if slices.ContainsFunc(d.scores, func(s *score) bool { return s.cause.ID == id && s.vetoedBy == "" && !s.against }) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	first, table := "", silentForms
+	if len(ranked) > 0 {
+		if first = ranked[0].cause.ID; ranked[0].points() >= strong {
+			table = behind
+		}
+	}
+	for _, row := range table {
+		if (row.first == "" || row.first == first) && d.has(strings.Fields(row.facts)...) {
+			add(row.causes)
+			return ids
+		}
+	}
+	if len(ranked) == 0 || ranked[0].points() < strong {
+		for _, row := range bare {
+			if d.has(strings.Fields(row.facts)...) {
+				add(row.causes)
+				break
+			}
+		}
+	}
+	return ids
 }
 
 // accepted reports whether the server accepted the request.

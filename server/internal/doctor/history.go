@@ -288,11 +288,11 @@ func (e *evidence) challengeFacts() {
 	if auth := e.sent(kind); auth != nil && auth.scheme != "" && strings.TrimSpace(auth.value) != "" && len(offered) > 0 {
 		if slices.Contains(offered, auth.scheme) || auth.scheme == "ntlm" && slices.Contains(offered, "negotiate") || strings.HasPrefix(auth.scheme, "aws4") && slices.Contains(offered, "aws4-hmac-sha256") {
 			e.add("scheme-offered", Computed, e.challengeField(), "the scheme sent, %s, is offered", e.quote(auth.scheme))
-		} else if slices.Contains(schemes, auth.scheme) {
+		} else if slices.Contains(schemes, auth.scheme) && !(len(offered) == 1 && offered[0] == "oauth" && auth.scheme == "basic") { // servers that offer OAuth 1 alone take passwords, too
 			e.add("scheme-not-offered", Computed, e.challengeField(), "the scheme sent is %s, the server offers %s", e.quote(auth.scheme), e.quote(strings.Join(offered, ", ")))
 		}
 	}
-	if auth := e.sent(secretInAuthorization, secretInProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm") {
+	if auth := e.sent(secretInAuthorization, secretInProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm" || auth.scheme == "kerberos") {
 		e.windowsFacts(auth)
 	}
 }
@@ -446,6 +446,9 @@ func (e *evidence) historyFacts() {
 			if before.Path == e.target.Path && before.Scheme == e.target.Scheme && strings.EqualFold(x.Request.Method, e.request.Method) && sameBody(x.Request, e.request) {
 				e.add("worked-before", Computed, "history", "the same request was accepted before")
 			}
+		}
+		if status >= 200 && status < 300 && same && auth == "" && x.Request.URL != e.request.URL && e.sameKey(x.Request) {
+			e.add("worked-elsewhere", Computed, "history", "the same key was accepted for %s", e.quote(before.Path))
 		}
 		if status >= 200 && status < 300 && same && auth == "" && e.seen["key-in-query"] && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method {
 			e.add("worked-before", Computed, "history", "the same request was accepted before")
@@ -698,4 +701,23 @@ func (e *evidence) noteFacts() {
 			e.add("variable-in-secret", Computed, f.Name, "a shell variable stands for the secret; its value is not known here")
 		}
 	}
+}
+
+// sameKey reports whether an earlier request had the key of this one in the same field or parameter.
+func (e *evidence) sameKey(earlier *Request) bool {
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		switch c.kind {
+		case secretInField:
+			if v := e.request.Header.Get(c.place); v != "" && v == earlier.Header.Get(c.place) {
+				return true
+			}
+		case secretInQuery:
+			name, _ := strings.CutPrefix(c.place, "parameter ")
+			if v := e.target.Query().Get(name); v != "" && v == parseTarget(earlier).Query().Get(name) {
+				return true
+			}
+		}
+	}
+	return false
 }

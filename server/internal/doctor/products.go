@@ -559,7 +559,7 @@ func (e *evidence) kindOf(c *credential) {
 	case strings.Contains(mark, "api token"):
 		e.add("secret-is-token", Computed, c.place, "the input says that the secret is an API token")
 		e.add("api-token-sent", Computed, c.place, "the input says that the secret is an API token")
-	case strings.Contains(mark, "key"):
+	case markOfKey.MatchString(mark):
 		e.add("secret-is-key", Computed, c.place, "the input says that the secret is a key")
 	}
 	if c.scheme == "basic" && c.masked && tokenMark.MatchString(c.pass) {
@@ -591,6 +591,9 @@ func (e *evidence) kindOf(c *credential) {
 
 // personalToken matches the short name of a personal access token.
 var personalToken = regexp.MustCompile(`\bPAT\b|\bpat\b`)
+
+// markOfKey matches words in place of a secret that call it a key. Keycloak is none.
+var markOfKey = regexp.MustCompile(`(?:^|[^a-z])(?:api|access|secret|license|sdk|app|master|admin)?[-_ ]?keys?(?:$|[^a-z])`)
 
 // vendorHost reports whether the address belongs to a product other than maker by its host.
 func (e *evidence) vendorHost(maker *product) bool {

@@ -586,7 +586,7 @@ var rules = []rule{
 	{"insufficient-scope", "code:not-permitted !error-insufficient_scope", -weak, "403"}, // scope names a place, too
 	{"insufficient-scope", "said:not-permitted bearer-sent", base, "403"},
 	{"insufficient-scope", "said:not-permitted key-sent", base, "403"},
-	{"wrong-credential-kind", "status-403 bearer-sent", base, "403"},
+	{"wrong-credential-kind", "status-403 bearer-sent !silent", base, "403"},
 	{"wrong-credential-kind", "status-403 key-sent", base, "403"},
 	{"session-ended", "status-403 cookie-sent !authorization-sent", base, "403"},
 	{"wrong-audience", "jwt-sent status-401 said-nothing", base, "usual"},
@@ -1229,7 +1229,7 @@ var rules = []rule{
 	{"credentials-not-chosen", "none-sent configuration-here", leads, "configuration"},
 	{"credentials-not-chosen", "sent-elsewhere", strong + weak, "history"},
 	{"no-credentials", "sent-elsewhere", contradicts, "context"},
-	{"wrong-status", "waits-for-401 none-sent", base, "status"},
+	{"wrong-status", "waits-for-401 none-sent", weak, "status"},
 	{"wrong-status", "waits-for-401 none-sent configuration-named", weak, "status"},
 	{"insufficient-scope", "right-not-asked", leads, "scope"},
 	{"insufficient-scope", "right-not-given", strong + weak, "scope"},
@@ -1462,7 +1462,7 @@ var rules = []rule{
 	{"wrong-secret", "sign-in-address status-403 silent", base, "sign-in"},
 
 	// The same request was accepted before: what changed lies in time.
-	{"rate-limited", "worked-before refused said-nothing", weak, "history"},
+	{"rate-limited", "worked-before refused said-nothing !jwt-sent", weak, "history"},
 	{"rate-limited", "worked-before retry-after", strong, "history"},
 	{"prefix-missing", "worked-elsewhere", contradicts, "accepted"},
 	{"malformed-credentials", "worked-elsewhere", contradicts, "accepted"},
@@ -1537,7 +1537,7 @@ var rules = []rule{
 	{"credentials-not-chosen", "program-sets none-sent", leads, "client"},
 	{"no-credentials", "program-sets none-sent", contradicts, "context"},
 	{"no-credentials", "fields-in-body", contradicts, "context"},
-	{"credentials-not-chosen", "netrc-agent basic-sent !said-special", base, "client"},
+	{"credentials-not-chosen", "netrc-agent basic-sent !said-special", weak, "client"},
 	{"credentials-not-chosen", "client-tool authorization-sent said-nothing !status-404", base, "client"},
 	{"credentials-not-chosen", "field-misnamed", strong + weak, "client"},
 	{"stray-characters", "note-variable-inside", leads, "note"},
@@ -1679,7 +1679,7 @@ var hiding = []string{
 
 // ruleSet returns the table with the rules that every cause has.
 func ruleSet() []rule {
-	all := rules
+	all := slices.Concat(rules, formRules)
 	for _, c := range Causes {
 		code := decides
 		if c.ID == "refresh-refused" || c.ID == "kerberos" {

@@ -546,7 +546,7 @@ func (e *evidence) signatureFacts() {
 	if strings.HasPrefix(auth, "AWS4-") && strings.Contains(auth, " ") && !e.seen["scheme-glued"] {
 		signed = true
 		e.amazonFields(auth)
-	} else if c := e.sent(secretInAuthorization); c != nil && slices.Contains([]string{"hmac", "signature", "sharedkey", "sharedkeylite", "hawk", "aws", "oauth", "acs3-hmac-sha256", "tc3-hmac-sha256", "mac"}, c.scheme) {
+	} else if c := e.sent(secretInAuthorization); c != nil && slices.Contains([]string{"hmac", "signature", "sharedkey", "sharedkeylite", "hawk", "aws", "oss", "obs", "oauth", "acs3-hmac-sha256", "tc3-hmac-sha256", "mac"}, c.scheme) {
 		signed = true
 		if m := regexpTimestamp.FindStringSubmatch(auth); m != nil {
 			compare("the timestamp", m[1])

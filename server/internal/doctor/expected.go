@@ -1,0 +1,331 @@
+package doctor
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Words in place of a secret, and forms of addresses, that tell what kind of request it is.
+var (
+	markFresh    = regexp.MustCompile(`(?i)\b(?:fresh|freshly|just|newly|new)\b`)
+	markVariable = regexp.MustCompile(`\b[A-Z][A-Z0-9]*_[A-Z0-9_]*(?:TOKEN|KEY|PAT|SECRET|PASSWORD)\b`)
+	markKey      = regexp.MustCompile(`(?i)\bkeys?\b`)
+	markAppPass  = regexp.MustCompile(`(?i)\bapp(?:lication)?[- ]?(?:specific )?password`)
+	markAccount  = regexp.MustCompile(`(?i)\b(?:account|log-?in|sign-?on|sso|own|web|normal|its|their) password`)
+	markToken    = regexp.MustCompile(`(?i)\b(?:tokens?|pat|keys?|secret)\b`)
+	gitPath      = regexp.MustCompile(`/info/refs$|/git-(?:upload|receive)-pack$|/info/lfs/`)
+	packageFile  = regexp.MustCompile(`(?i)\.(?:pom|jar|war|aar|module|whl|tgz|tar\.gz|nupkg|gem|crate|deb|rpm|zip)$|/(?:maven|nexus|artifactory|repository|simple|legacy|gems|nuget|staging)\b`)
+	packageAgent = regexp.MustCompile(`(?i)^(?:npm|pnpm|yarn|apache-maven|gradle|twine|poetry|uv|cargo|nuget|ruby|bundler|composer)\b`)
+	packageHost  = regexp.MustCompile(`(?i)(?:^|\.)(?:registry\.npmjs\.org|pypi\.org|rubygems\.org|crates\.io|nuget\.org|npm\.pkg\.github\.com)$`)
+	fileRealm    = regexp.MustCompile(`(?i)^(?:traefik|restricted|registry realm|private|prometheus|protected|authentication required|closed site|administrator.?s area|basic)\b`)
+	modelPath    = regexp.MustCompile(`(?i)/(?:chat/completions|completions|embeddings|responses|messages|models)$|:generateContent$`)
+	putMissing   = regexp.MustCompile(`(?i)\b404\b.{0,20}\bPUT\b|\bPUT\b.{0,200}\b404\b`)
+	privateName  = regexp.MustCompile(`(?i)(?:^|\.)(?:example(?:\.(?:com|org|net))?|test|invalid|local|lan|internal|intranet|corp|home|arpa|private)$`)
+	edgeServer   = regexp.MustCompile(`^(?:cloudflare|awselb|akamai|ecd|ecs |cloudfront|sucuri|imperva|incapsula|ddos-guard|qrator|fastly|varnish)`)
+	// A signature over the request with a time, in fields or parameters of its own.
+	signatureName = regexp.MustCompile(`^(?:x-|[a-z]+-)*(?:sign|signature|hmac|digest-sign|access-sign|api-sign|apisign)$`)
+	momentName    = regexp.MustCompile(`^(?:x-|[a-z]+-)*(?:t|ts|time|timestamp|nonce|date|access-timestamp|expires|recvwindow)$`)
+	nameOfToken   = regexp.MustCompile(`^(?:x-|[a-z0-9]+[-_])*(?:token|jwt|bearer[-_]?token|access[-_]?token|auth[-_]?token|session[-_]?token)$`)
+	nameOfSession = regexp.MustCompile(`^_?(?:x-|[a-z]+-)*(?:sid|session|session-?_?id|session-?_?key|phpsessid|jsessionid)$`)
+	browserAgent  = regexp.MustCompile(`^Mozilla/`)
+)
+
+// formFacts adds the facts that tell the form of the request: which causes are likely if the answer gives no reason depends on it.
+func (e *evidence) formFacts() {
+	path, agent := e.target.Path, e.request.Header.Get("User-Agent")
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		text := c.mark
+		if c.scheme == "basic" && text == "" {
+			text = c.pass
+		}
+		if text == "" || c.kind == secretInCookie {
+			continue
+		}
+		if c.scheme == "basic" && markAppPass.MatchString(text) {
+			e.add("told-app-password", Said, c.place, "the input says that the secret is an app password")
+		} else if c.scheme == "basic" && markAccount.MatchString(text) {
+			e.add("told-account-password", Said, c.place, "the input says that the secret is the password of the account")
+		}
+		if c.scheme == "basic" && c.mark != "" && markKey.MatchString(text) {
+			e.add("key-as-password", Said, c.place, "the input says that the password is a key")
+		}
+		if c.mark != "" && markFresh.MatchString(text) {
+			e.add("told-fresh", Said, c.place, "the input says that the secret is new")
+		}
+		if c.mark != "" && markVariable.MatchString(text) {
+			e.add("kept-secret", Computed, c.place, "a program keeps the secret in a setting: %s", e.quote(text))
+		}
+		if c.scheme == "basic" && c.mark != "" && markToken.MatchString(text) && !strings.Contains(strings.ToLower(text), "password") {
+			e.add("password-is-token", Said, c.place, "the input says that the password is a token: %s", e.quote(text))
+		}
+	}
+	if e.seen["secret-is-token"] && e.seen["basic-sent"] {
+		e.add("password-is-token", Computed, "Authorization", "the password has the form of a token")
+	}
+	if gitPath.MatchString(path) || strings.HasPrefix(agent, "git/") {
+		e.add("git", Computed, "address", "the request is one of git over HTTP")
+	}
+	if strings.HasPrefix(path, "/v2/") && !strings.Contains(path, "/oauth") && (path == "/v2/" || strings.Contains(path, "/manifests/") || strings.Contains(path, "/blobs/") || strings.Contains(path, "/tags/")) {
+		e.add("registry-address", Computed, "address", "the address is one of a container registry")
+	}
+	if e.seen["unsafe-method"] && (packageFile.MatchString(path) || packageAgent.MatchString(agent) || packageHost.MatchString(e.target.Hostname())) || strings.Contains(e.target.RawQuery, "service=git-receive-pack") || strings.HasSuffix(path, "/git-receive-pack") {
+		e.add("upload", Computed, "request", "the request uploads a package or pushes")
+	}
+	if modelPath.MatchString(path) {
+		e.add("model-address", Computed, "address", "the address is one of a service of language models")
+	}
+	if browserAgent.MatchString(agent) || e.seen["origin-sent"] {
+		e.add("browser", Computed, "request", "a browser asks")
+	}
+	if _, ok := bodyMembers(e.request)["client_assertion"]; ok {
+		e.add("client-assertion", Computed, "body", "the client signs a token in place of its secret (RFC 7523)")
+	}
+	members := bodyMembers(e.request)
+	if members["password"]+members["passwd"]+members["pw"] != "" && members["grant_type"] == "" && members["client_id"] == "" && members["client_secret"] == "" {
+		e.add("person-signs-in", Computed, "body", "a person signs in with a password")
+	}
+	var signature, moment bool
+	for _, f := range e.request.Header {
+		name := strings.ToLower(f.Name)
+		signature, moment = signature || signatureName.MatchString(name), moment || momentName.MatchString(name)
+		if nameOfToken.MatchString(name) && f.Value != "" {
+			e.add("token-field", Computed, f.Name, "the request has a token in %s", e.quote(f.Name))
+		}
+		if nameOfSession.MatchString(name) && f.Value != "" {
+			e.add("session-in-field", Computed, f.Name, "the request has the identifier of a session in %s", e.quote(f.Name))
+		}
+	}
+	for name, values := range e.target.Query() {
+		name = strings.ToLower(name)
+		if nameOfSession.MatchString(name) && values[0] != "" {
+			e.add("session-in-field", Computed, "address", "the request has the identifier of a session in %s", e.quote(name))
+		}
+		signature, moment = signature || signatureName.MatchString(name), moment || momentName.MatchString(name)
+	}
+	if signature && moment && !e.seen["signed-address"] && !e.seen["signed-request"] && !e.seen["webhook-signed"] {
+		e.add("signed-fields", Computed, "request", "the request has a signature and a time of its own")
+	}
+	if auth := e.sent(secretInAuthorization); auth != nil && auth.scheme == "oauth" {
+		e.add("oauth1-sent", Computed, auth.place, "the request is signed (RFC 5849)")
+	}
+	if host := e.target.Hostname(); publicHost(host) && !privateName.MatchString(host) {
+		e.add("public-service", Computed, "address", "%s is a name of the Internet", e.quote(host))
+	}
+	if e.seen["hosted-service"] {
+		e.add("public-service", Computed, "address", "%s is the address of a service", e.quote(e.target.Host))
+	}
+	if server := strings.ToLower(e.response.Header.Get("Server")); edgeServer.MatchString(server) && !strings.Contains(strings.ToLower(e.response.Header.Get("Content-Type")), "json") {
+		e.add("edge-answers", Computed, "Server", "%s may have answered in place of the application", e.quote(server))
+	}
+	if text := string(e.response.Body[:min(len(e.response.Body), 4<<10)]); e.seen["front-page"] || strings.Contains(text, "<title>403 Forbidden</title>") && strings.Contains(text, "You don't have permission to access") {
+		e.add("server-page", Computed, "body", "the page is one of the web server, not of the application")
+	}
+	if local := e.target.Hostname(); local == "localhost" || strings.HasPrefix(local, "127.") {
+		e.add("local-address", Computed, "address", "the server runs on the same machine")
+	}
+	if auth := e.sent(secretInAuthorization); auth != nil && auth.token != nil && strings.HasPrefix(text(auth.token.header, "alg"), "HS") {
+		e.add("shared-key-token", Computed, auth.place, "the token is signed with a secret that both servers share")
+	}
+	for _, c := range e.challenges {
+		if realm, _ := c.Param("realm"); strings.EqualFold(c.Scheme, "Basic") && fileRealm.MatchString(realm) {
+			e.add("password-file", Computed, e.challengeField(), "the realm %s is one of servers with a file of passwords", e.quote(realm))
+		}
+	}
+	if e.seen["front-page"] && e.seen["basic-sent"] || e.seen["front-caddy"] || e.seen["front-traefik"] {
+		e.add("password-file", Computed, "response", "the front end keeps a file of passwords")
+	}
+	body := e.response.Body[:min(len(e.response.Body), 8<<10)]
+	if text := string(body); strings.Contains(text, `"kind"`) && strings.Contains(text, `"Status"`) && strings.Contains(text, `"reason"`) {
+		e.add("kube-status", Computed, "body", "the body is a status of Kubernetes")
+	}
+	if text := string(e.request.Body) + string(body); strings.Contains(text, "UsernameToken") || strings.Contains(text, "InvalidSecurity") || strings.Contains(text, "wsse:") {
+		e.add("message-security", Computed, "body", "the message has credentials of its own (WS-Security)")
+	}
+	if slices.ContainsFunc(e.words, func(w passage) bool { return w.by != byPerson && putMissing.MatchString(w.text) }) || slices.ContainsFunc(e.c.Log[:min(len(e.c.Log), maxLogLines)], putMissing.MatchString) {
+		e.add("upload", Computed, "log", "the client tells of an upload that was answered 404")
+		e.add("told-404", Computed, "log", "the client tells of a status 404")
+	}
+}
+
+// expectation tells the likeliest causes of a form. With first it holds if that cause is the first.
+type expectation struct{ first, facts, causes string }
+
+// silentForms are the likeliest causes of a refusal that gives no reason, by its form. The first row that holds counts; those of
+// bare follow. The rows come from counts of causes in threads of issues.
+var silentForms = []expectation{
+	{"", "status-407 proxy-authorization-sent", "wrong-secret not-permitted scheme-unusable"},
+	{"", "ticket-sent", "kerberos scheme-unusable clock-wrong"},
+	{"", "message-security", "wrong-secret clock-wrong account-locked"},
+	{"", "signed-address key-sent status-401", "wrong-secret request-signature-mismatch clock-wrong"},
+	{"", "signed-address status-403", "request-signature-mismatch expired clock-wrong"},
+	{"", "signed-fields", "wrong-secret request-signature-mismatch clock-wrong"},
+	{"", "webhook-signed", "request-signature-mismatch clock-wrong server-misconfigured"},
+	{"", "oauth1-sent status-401", "request-signature-mismatch clock-wrong wrong-secret"},
+	{"", "signed-request status-401", "request-signature-mismatch clock-wrong wrong-secret"},
+	{"", "signed-request status-403", "not-permitted request-signature-mismatch clock-wrong"},
+	{"", "websocket status-403", "cross-site-refused not-permitted wrong-secret"},
+
+	// The input says that the secret is good.
+	{"", "said-after-failures", "account-locked rate-limited network-not-allowed"},
+	{"", "said-good basic-sent status-401 password-file", "server-store-mangled two-sign-ins-one-field not-permitted"},
+	{"", "said-good basic-sent status-401 scheme-offered", "server-store-mangled app-password-needed account-locked"},
+	{"", "said-good basic-sent status-401", "app-password-needed header-stripped account-locked"},
+	{"", "sign-in-address said-good", "account-locked account-not-active second-factor-owed"},
+	{"", "sign-in-address status-401 !authorization-sent !token-address", "wrong-secret account-locked second-factor-owed"},
+	{"", "said-good key-sent status-401", "header-stripped upstream-refused network-not-allowed"},
+	{"", "said-good jwt-sent status-401", "header-stripped outage-as-refusal server-misconfigured"},
+	{"", "said-good bearer-sent status-401", "header-stripped upstream-refused outage-as-refusal"},
+	{"", "said-good unsafe-method basic-sent status-403", "not-permitted cross-site-refused network-not-allowed"},
+	{"", "said-worked bearer-sent status-401", "revoked expired unknown-signing-key"},
+	{"", "said-good status-403 server-page", "edge-refused network-not-allowed not-permitted"},
+	{"", "said-good status-403", "not-permitted network-not-allowed rate-limited"},
+
+	{"", "basic-sent status-401 said:login no-challenge", "header-stripped wrong-secret app-password-needed"},
+	{"", "bearer-sent status-401 said:login no-challenge !jwt-sent", "wrong-secret header-stripped expired"},
+	{"", "cli-agent status-401", "wrong-secret credentials-not-chosen expired"},
+	{"", "digest-sent status-401", "wrong-secret digest-answer-wrong account-locked"},
+	{"", "jwt-sent status-401 worked-before", "expired revoked bad-signature"},
+	{"", "jwt-sent status-401 mcp", "wrong-audience expired wrong-issuer"},
+	{"", "jwt-sent status-401 registry-address", "expired wrong-issuer unknown-signing-key"},
+	{"", "jwt-sent status-401 local-address", "expired bad-signature server-misconfigured"},
+	{"", "jwt-sent status-401 shared-key-token", "bad-signature expired server-store-mangled"},
+	{"", "jwt-sent status-401 kube-status", "expired revoked unknown-signing-key"},
+	{"", "jwt-sent status-401 exp-ahead", "wrong-issuer wrong-audience bad-signature"},
+	{"", "jwt-sent status-401 public-service", "expired wrong-audience wrong-issuer"},
+	{"", "jwt-sent status-401", "expired bad-signature wrong-issuer"},
+	{"", "bearer-sent status-401 registry-address !told-fresh", "expired wrong-issuer unknown-signing-key"},
+	{"", "bearer-sent status-401 told-fresh !mcp", "clock-wrong wrong-audience not-yet-valid"},
+	{"", "bearer-sent status-401 secret-is-key public-service", "wrong-secret wrong-place revoked"},
+	{"", "bearer-sent status-401 secret-is-key", "wrong-secret wrong-scheme wrong-credential-kind"},
+	{"", "bearer-sent status-401 client-tool", "wrong-secret expired credentials-not-chosen"},
+	{"", "bearer-sent status-401 kind-limited", "wrong-secret wrong-credential-kind expired"},
+	{"", "bearer-sent status-401 mcp", "expired wrong-audience revoked"},
+	{"", "bearer-sent status-401 kube-status", "expired revoked identity-unknown-here"},
+	{"", "bearer-sent status-401 model-address", "wrong-secret wrong-place credentials-not-chosen"},
+	{"", "bearer-sent status-401", "wrong-secret expired revoked"},
+	{"", "basic-sent status-401 upload", "wrong-secret not-permitted app-password-needed"},
+	{"", "basic-sent status-401 key-as-password !public-service", "wrong-secret wrong-scheme revoked"},
+	{"", "basic-sent status-401 key-as-password", "wrong-secret wrong-place revoked"},
+	{"", "basic-sent status-401 client-tool !git", "wrong-secret credentials-not-chosen app-password-needed"},
+	{"", "basic-sent status-401 password-is-token public-service", "wrong-secret expired revoked"},
+	{"", "basic-sent status-401 password-is-token", "wrong-secret expired wrong-scheme"},
+	{"", "basic-sent status-401 public-service", "wrong-secret app-password-needed account-not-active"},
+	{"", "basic-sent status-401 front-nginx !password-file", "wrong-secret two-sign-ins-one-field app-password-needed"},
+	{"", "basic-sent status-401", "wrong-secret app-password-needed server-store-mangled"},
+	{"", "session-in-field", "session-ended expired wrong-secret"},
+	{"", "key-sent status-401 model-address", "wrong-secret credentials-not-chosen wrong-place"},
+	{"", "key-sent status-401 told-fresh", "wrong-secret not-yet-valid account-not-active"},
+	{"", "key-sent status-401 token-field", "wrong-secret expired revoked"},
+	{"", "key-sent status-401 public-service", "wrong-secret wrong-place wrong-credential-kind"},
+	{"", "key-sent status-401", "wrong-secret wrong-place revoked"},
+	{"", "cookie-sent status-401 cross-origin", "session-ended cookie-not-sent server-misconfigured"},
+	{"", "cookie-sent status-401 unsafe-method", "session-ended cross-site-refused outage-as-refusal"},
+	{"", "cookie-sent status-401", "session-ended outage-as-refusal server-misconfigured"},
+	{"", "none-sent status-401 kube-status", "no-credentials client-certificate-missing expired"},
+	{"", "none-sent status-401 client-tool", "no-credentials credentials-not-chosen lost-on-redirect"},
+	{"", "none-sent status-401", "no-credentials cookie-not-sent credentials-not-chosen"},
+	{"", "token-address !status-403", "oauth-client-refused refresh-refused required-field-missing"},
+	{"", "authorization-sent status-401 secret-is-key public-service", "wrong-secret wrong-place revoked"},
+	{"", "authorization-sent status-401 scheme-missing", "prefix-missing wrong-secret wrong-credential-kind"},
+	{"", "authorization-sent status-401", "wrong-secret expired revoked"},
+
+	{"", "status-403 server-page cookie-sent unsafe-method", "cross-site-refused edge-refused not-permitted"},
+	{"", "plain-http status-403 key-sent !key-field-sent !authorization-sent", "insecure-transport wrong-secret not-permitted"},
+	{"", "sign-in-address status-403 edge-answers", "edge-refused cross-site-refused account-locked"},
+	{"", "sign-in-address status-403", "cross-site-refused account-locked second-factor-owed"},
+	{"", "status-403 edge-answers authorization-sent", "edge-refused not-permitted network-not-allowed"},
+	{"", "status-403 edge-answers key-sent", "edge-refused not-permitted rate-limited"},
+	{"", "status-403 edge-answers", "edge-refused network-not-allowed rate-limited"},
+	{"", "status-403 server-page authorization-sent", "edge-refused network-not-allowed not-permitted"},
+	{"", "status-403 server-page none-sent", "network-not-allowed edge-refused client-certificate-missing"},
+	{"", "bearer-sent status-403 cross-origin", "not-permitted cross-site-refused insufficient-scope"},
+	{"", "bearer-sent status-403 said-limited", "insufficient-scope not-permitted wrong-credential-kind"},
+	{"", "bearer-sent status-403 plain-http public-service", "not-permitted insecure-transport insufficient-scope"},
+	{"", "jwt-sent status-403 public-service", "not-permitted insufficient-scope wrong-credential-kind"},
+	{"", "jwt-sent status-403", "not-permitted insufficient-scope identity-unknown-here"},
+	{"", "bearer-sent status-403", "not-permitted insufficient-scope network-not-allowed"},
+	{"", "basic-sent status-403 registry-address", "not-permitted expired wrong-secret"},
+	{"", "basic-sent status-403 git upload", "not-permitted insufficient-scope credentials-not-chosen"},
+	{"", "basic-sent status-403 git", "not-permitted expired insufficient-scope"},
+	{"", "basic-sent status-403 password-is-token", "not-permitted insufficient-scope expired"},
+	{"", "basic-sent status-403 unsafe-method", "not-permitted cross-site-refused wrong-secret"},
+	{"", "basic-sent status-403", "not-permitted account-locked wrong-secret"},
+	{"", "key-sent status-403 public-service", "not-permitted wrong-place wrong-secret"},
+	{"", "key-sent status-403", "wrong-secret not-permitted wrong-place"},
+	{"", "cookie-sent status-403 unsafe-method", "cross-site-refused not-permitted session-ended"},
+	{"", "cookie-sent status-403", "not-permitted session-ended cross-site-refused"},
+	{"", "none-sent status-403 unsafe-method", "no-credentials cross-site-refused network-not-allowed"},
+	{"", "none-sent status-403 html-refusal", "edge-refused network-not-allowed no-credentials"},
+	{"", "none-sent status-403", "no-credentials network-not-allowed edge-refused"},
+	{"", "status-403 authorization-sent", "not-permitted insufficient-scope network-not-allowed"},
+
+	{"", "upload status-404", "not-permitted insufficient-scope expired"},
+	{"", "upload told-404", "not-permitted expired revoked"},
+	{"", "hides status-404", "insufficient-scope not-permitted organisation-rule"},
+	{"", "authorization-sent status-404", "not-permitted insufficient-scope wrong-place"},
+	{"", "key-sent status-404", "not-permitted wrong-place wrong-secret"},
+	{"", "said:login !status-known", "no-credentials credentials-not-chosen wrong-secret"},
+	{"", "said:none !status-known", "no-credentials credentials-not-chosen wrong-secret"},
+}
+
+// behind are the causes that look the same as another in a form. The first row that holds counts; kin follows them.
+var behind = []expectation{
+	{"wrong-secret", "proxy-authorization-sent", "not-permitted scheme-unusable"},
+	{"wrong-secret", "grant-password", "account-locked account-not-active"},
+	{"wrong-secret", "sign-in-address said-good", "account-locked outage-as-refusal"},
+	{"wrong-secret", "sign-in-address", "account-locked account-not-active"},
+	{"wrong-secret", "said-good password-file", "server-store-mangled two-sign-ins-one-field"},
+	{"wrong-secret", "said-good basic-sent registry-address", "server-store-mangled app-password-needed"},
+	{"wrong-secret", "said-good basic-sent", "app-password-needed server-store-mangled"},
+	{"wrong-secret", "basic-sent password-file", "server-store-mangled two-sign-ins-one-field"},
+	{"wrong-secret", "basic-sent key-as-password", "wrong-place revoked"},
+	{"wrong-secret", "basic-sent password-is-token", "expired revoked"},
+	{"wrong-secret", "basic-sent front-nginx !hosted-service", "two-sign-ins-one-field app-password-needed"},
+	{"wrong-secret", "basic-sent git", "app-password-needed expired"},
+	{"wrong-secret", "basic-sent public-service", "app-password-needed account-not-active"},
+	{"wrong-secret", "basic-sent", "app-password-needed server-store-mangled"},
+	{"wrong-place", "status-404", "not-permitted insufficient-scope"},
+	{"prefix-missing", "scheme-missing", "wrong-secret wrong-credential-kind"},
+	{"wrong-secret", "key-sent token-field", "expired revoked"},
+	{"wrong-secret", "key-sent !model-address", "wrong-place"},
+	{"wrong-secret", "model-address", "wrong-place credentials-not-chosen"},
+	{"wrong-secret", "said-worked", "revoked expired"},
+	{"wrong-secret", "bearer-sent !status-403 !status-404", "expired revoked"},
+	{"wrong-secret", "authorization-sent !basic-sent !digest-sent status-401", "revoked expired"},
+	{"refresh-refused", "grant-jwt-bearer", "clock-wrong bad-signature"},
+	{"refresh-refused", "grant-authorization_code", "oauth-client-refused expired"},
+	{"oauth-client-refused", "client-assertion", "clock-wrong wrong-audience"},
+	{"oauth-client-refused", "", "wrong-place expired"},
+	{"not-permitted", "said-good status-403 key-sent", "network-not-allowed insufficient-scope"},
+	{"not-permitted", "signed-request", "network-not-allowed insufficient-scope"},
+	{"not-permitted", "jwt-sent status-401", "wrong-audience expired"},
+	{"not-permitted", "hosted-service bearer-sent", "insufficient-scope organisation-rule"},
+	{"insufficient-scope", "hides", "not-permitted organisation-rule"},
+	{"app-password-needed", "upload", "wrong-secret not-permitted"},
+	{"no-credentials", "none-sent registry-address", "credentials-not-chosen expired"},
+	{"no-credentials", "none-sent client-tool", "credentials-not-chosen lost-on-redirect"},
+	{"no-credentials", "none-sent browser", "cookie-not-sent preflight-refused"},
+}
+
+// formRules are rules on the facts of this file.
+var formRules = []rule{
+	// What the input says of the secret, if the server gives no reason.
+	{"expired", "told-fresh said-nothing", contradicts, "told-good"},
+	{"revoked", "told-fresh said-nothing", contradicts, "told-good"},
+	{"app-password-needed", "told-app-password", contradicts, "told-good"},
+	{"app-password-needed", "told-account-password basic-sent", weak, "told-account"},
+	{"no-credentials", "key-field-sent may:no-credentials", -weak, "sent"},
+	{"no-credentials", "message-security", contradicts, "sent"},
+	{"wrong-secret", "cookie-sent may:wrong-secret !authorization-sent !key-sent !secret-in-body", contradicts, "sent"},
+	{"no-credentials", "none-sent status-403 server-page !said:none !said:login", -weak, "page"},
+	{"challenge-faulty", "bearer-sent status-401 !log:challenge-faulty", -weak, "read"},
+	{"session-ended", "session-in-field refused said-nothing", weak, "session"},
+	{"no-credentials", "session-in-field", contradicts, "sent"},
+	{"cookie-not-sent", "callback-address said:cross-site-refused !cookie-sent", strong, "callback"},
+	{"oauth-client-refused", "person-signs-in !error-invalid_client", contradicts, "sign-in"},
+	{"expired", "said:bad-token session-token-sent", strong, "temporary"},
+	{"rate-limited", "worked-elsewhere key-sent status-403 said-nothing", weak, "history"},
+	{"wrong-secret", "worked-elsewhere key-sent said-nothing", contradicts, "history"},
+}
