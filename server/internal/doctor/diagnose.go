@@ -501,38 +501,6 @@ func (d *diagnosis) related(ranked []*score) []*score {
 // maxRelated bounds the causes that a form adds.
 const maxRelated = 3
 
-// expected returns the causes that are likely in the form of this request, the likeliest first.
-func (d *diagnosis) expected(ranked []*score) (ids []string) {
-	add := func(causes string) {
-		for _, id := range strings.Fields(causes) {
-			if slices.ContainsFunc(d.scores, func(s *score) bool { return s.cause.ID == id && s.vetoedBy == "" && !s.against }) {
-				ids = append(ids, id)
-			}
-		}
-	}
-	first, table := "", silentForms
-	if len(ranked) > 0 {
-		if first = ranked[0].cause.ID; ranked[0].points() >= strong {
-			table = behind
-		}
-	}
-	for _, row := range table {
-		if (row.first == "" || row.first == first) && d.has(strings.Fields(row.facts)...) {
-			add(row.causes)
-			return ids
-		}
-	}
-	if len(ranked) == 0 || ranked[0].points() < strong {
-		for _, row := range bare {
-			if d.has(strings.Fields(row.facts)...) {
-				add(row.causes)
-				break
-			}
-		}
-	}
-	return ids
-}
-
 // accepted reports whether the server accepted the request.
 func (d *diagnosis) accepted(ranked []*score) bool {
 	status := d.response.Status

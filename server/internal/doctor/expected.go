@@ -149,12 +149,17 @@ func (e *evidence) formFacts() {
 	}
 }
 
-// expectation tells the likeliest causes of a form. With first it holds if that cause is the first.
-type expectation struct{ first, facts, causes string }
+// expectation is a row of expectations: the causes that are likely in one form of refusal, the likeliest first.
+type expectation struct {
+	first  string // the cause that strong facts speak for; empty if they speak for none
+	facts  string // IDs of the form, as in a rule
+	causes string
+}
 
-// silentForms are the likeliest causes of a refusal that gives no reason, by its form. The first row that holds counts; those of
-// bare follow. The rows come from counts of causes in threads of issues.
-var silentForms = []expectation{
+// expectations is the table of base rates. The first row that holds counts. Rows without a first cause are for refusals that
+// give no reason; the others name the causes that look the same as the first one, and kin follows them. The rows come from
+// counts of causes in threads of issues.
+var expectations = []expectation{
 	{"", "status-407 proxy-authorization-sent", "wrong-secret not-permitted scheme-unusable"},
 	{"", "ticket-sent", "kerberos scheme-unusable clock-wrong"},
 	{"", "message-security", "wrong-secret clock-wrong account-locked"},
@@ -268,10 +273,15 @@ var silentForms = []expectation{
 	{"", "key-sent status-404", "not-permitted wrong-place wrong-secret"},
 	{"", "said:login !status-known", "no-credentials credentials-not-chosen wrong-secret"},
 	{"", "said:none !status-known", "no-credentials credentials-not-chosen wrong-secret"},
-}
+	{"", "none-sent status-400", "client-certificate-missing required-field-missing no-credentials"},
+	{"", "tunnel status-403", "not-permitted network-not-allowed proxy-credentials-missing"},
+	{"", "cookie-sent status-404", "session-ended not-permitted wrong-status"},
+	{"", "token-address", "oauth-client-refused refresh-refused required-field-missing"},
+	{"", "status-400", "malformed-credentials required-field-missing wrong-credential-kind"},
+	{"", "none-sent status-404", "no-credentials wrong-status wrong-place"},
+	{"", "status-5xx", "outage-as-refusal server-misconfigured upstream-refused"},
 
-// behind are the causes that look the same as another in a form. The first row that holds counts; kin follows them.
-var behind = []expectation{
+	// Strong facts speak for a first cause.
 	{"wrong-secret", "proxy-authorization-sent", "not-permitted scheme-unusable"},
 	{"wrong-secret", "grant-password", "account-locked account-not-active"},
 	{"wrong-secret", "sign-in-address said-good", "account-locked outage-as-refusal"},
@@ -309,23 +319,64 @@ var behind = []expectation{
 	{"no-credentials", "none-sent browser", "cookie-not-sent preflight-refused"},
 }
 
-// formRules are rules on the facts of this file.
-var formRules = []rule{
-	// What the input says of the secret, if the server gives no reason.
-	{"expired", "told-fresh said-nothing", contradicts, "told-good"},
-	{"revoked", "told-fresh said-nothing", contradicts, "told-good"},
-	{"app-password-needed", "told-app-password", contradicts, "told-good"},
-	{"app-password-needed", "told-account-password basic-sent", weak, "told-account"},
-	{"no-credentials", "key-field-sent may:no-credentials", -weak, "sent"},
-	{"no-credentials", "message-security", contradicts, "sent"},
-	{"wrong-secret", "cookie-sent may:wrong-secret !authorization-sent !key-sent !secret-in-body", contradicts, "sent"},
-	{"no-credentials", "none-sent status-403 server-page !said:none !said:login", -weak, "page"},
-	{"challenge-faulty", "bearer-sent status-401 !log:challenge-faulty", -weak, "read"},
-	{"session-ended", "session-in-field refused said-nothing", weak, "session"},
-	{"no-credentials", "session-in-field", contradicts, "sent"},
-	{"cookie-not-sent", "callback-address said:cross-site-refused !cookie-sent", strong, "callback"},
-	{"oauth-client-refused", "person-signs-in !error-invalid_client", contradicts, "sign-in"},
-	{"expired", "said:bad-token session-token-sent", strong, "temporary"},
-	{"rate-limited", "worked-elsewhere key-sent status-403 said-nothing", weak, "history"},
-	{"wrong-secret", "worked-elsewhere key-sent said-nothing", contradicts, "history"},
+// kin are causes that often look the same as another. They fill up a short list behind it.
+var kin = map[string][]string{
+	"wrong-secret":               {"revoked", "wrong-place", "account-not-active"},
+	"not-permitted":              {"insufficient-scope", "wrong-credential-kind", "account-not-active"},
+	"no-credentials":             {"header-stripped", "cookie-not-sent", "credentials-not-chosen"},
+	"header-stripped":            {"wrong-secret", "two-sign-ins-one-field", "wrong-scheme"},
+	"session-ended":              {"cookie-not-sent", "outage-as-refusal", "revoked"},
+	"oauth-client-refused":       {"wrong-secret", "wrong-place", "expired"},
+	"expired":                    {"clock-wrong", "revoked", "session-ended"},
+	"revoked":                    {"expired", "account-not-active", "wrong-secret"},
+	"prefix-missing":             {"malformed-credentials", "wrong-secret", "wrong-scheme"},
+	"wrong-scheme":               {"two-sign-ins-one-field", "wrong-credential-kind", "credentials-not-chosen"},
+	"wrong-credential-kind":      {"not-permitted", "wrong-scheme", "insufficient-scope"},
+	"malformed-credentials":      {"stray-characters", "placeholder", "ambiguous-credentials"},
+	"insufficient-scope":         {"not-permitted", "wrong-credential-kind", "organisation-rule"},
+	"bad-signature":              {"unknown-signing-key", "wrong-issuer", "wrong-secret"},
+	"unknown-signing-key":        {"wrong-issuer", "outage-as-refusal", "bad-signature"},
+	"wrong-issuer":               {"unknown-signing-key", "wrong-place"},
+	"wrong-audience":             {"wrong-credential-kind", "wrong-place"},
+	"request-signature-mismatch": {"clock-wrong", "wrong-secret"},
+	"edge-refused":               {"network-not-allowed", "rate-limited", "not-permitted"},
+	"network-not-allowed":        {"edge-refused", "not-permitted"},
+	"organisation-rule":          {"not-permitted", "second-factor-owed"},
+	"account-not-active":         {"not-permitted", "account-locked", "wrong-secret"},
+	"account-locked":             {"account-not-active", "rate-limited", "wrong-secret"},
+	"identity-unknown-here":      {"not-permitted", "account-not-active", "wrong-secret"},
+	"app-password-needed":        {"second-factor-owed", "method-retired", "wrong-secret"},
+	"method-retired":             {"app-password-needed", "wrong-scheme"},
+	"required-field-missing":     {"malformed-credentials", "no-credentials"},
+	"outage-as-refusal":          {"server-misconfigured", "upstream-refused", "wrong-secret"},
+	"server-misconfigured":       {"outage-as-refusal", "not-permitted"},
+	"cross-site-refused":         {"cookie-not-sent", "session-ended"},
+	"kerberos":                   {"scheme-unusable", "clock-wrong"},
+	"scheme-unusable":            {"kerberos", "wrong-scheme"},
+	"refresh-refused":            {"revoked", "expired", "oauth-client-refused"},
+	"upstream-refused":           {"header-stripped", "wrong-secret"},
+	"cookie-not-sent":            {"no-credentials", "session-ended"},
+	"clock-wrong":                {"not-yet-valid", "expired"},
+	"not-a-jwt":                  {"wrong-credential-kind", "malformed-credentials"},
+	"not-yet-valid":              {"clock-wrong"},
+}
+
+// expected returns the causes that are likely in the form of this request, the likeliest first.
+func (d *diagnosis) expected(ranked []*score) (ids []string) {
+	first := ""
+	if len(ranked) > 0 && ranked[0].points() >= strong {
+		first = ranked[0].cause.ID
+	}
+	for _, row := range expectations {
+		if row.first != first || !d.has(strings.Fields(row.facts)...) {
+			continue
+		}
+		for _, id := range strings.Fields(row.causes) {
+			if slices.ContainsFunc(d.scores, func(s *score) bool { return s.cause.ID == id && s.vetoedBy == "" && !s.against }) {
+				ids = append(ids, id)
+			}
+		}
+		break
+	}
+	return ids
 }

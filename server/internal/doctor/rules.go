@@ -1588,85 +1588,24 @@ var rules = []rule{
 	{"wrong-secret", "several-places status-401 said-nothing", weak, "base"},
 	{"wrong-place", "place-in-address status-401 said-nothing authorization-sent !jwt-sent", base, "place"},
 	{"wrong-place", "place-in-address status-401 said-nothing key-sent !jwt-sent", base, "place"},
-}
 
-// kin are causes that often look the same as another. They fill up a short list behind it.
-var kin = map[string][]string{
-	"wrong-secret":               {"revoked", "wrong-place", "account-not-active"},
-	"not-permitted":              {"insufficient-scope", "wrong-credential-kind", "account-not-active"},
-	"no-credentials":             {"header-stripped", "cookie-not-sent", "credentials-not-chosen"},
-	"header-stripped":            {"wrong-secret", "two-sign-ins-one-field", "wrong-scheme"},
-	"session-ended":              {"cookie-not-sent", "outage-as-refusal", "revoked"},
-	"oauth-client-refused":       {"wrong-secret", "wrong-place", "expired"},
-	"expired":                    {"clock-wrong", "revoked", "session-ended"},
-	"revoked":                    {"expired", "account-not-active", "wrong-secret"},
-	"prefix-missing":             {"malformed-credentials", "wrong-secret", "wrong-scheme"},
-	"wrong-scheme":               {"two-sign-ins-one-field", "wrong-credential-kind", "credentials-not-chosen"},
-	"wrong-credential-kind":      {"not-permitted", "wrong-scheme", "insufficient-scope"},
-	"malformed-credentials":      {"stray-characters", "placeholder", "ambiguous-credentials"},
-	"insufficient-scope":         {"not-permitted", "wrong-credential-kind", "organisation-rule"},
-	"bad-signature":              {"unknown-signing-key", "wrong-issuer", "wrong-secret"},
-	"unknown-signing-key":        {"wrong-issuer", "outage-as-refusal", "bad-signature"},
-	"wrong-issuer":               {"unknown-signing-key", "wrong-place"},
-	"wrong-audience":             {"wrong-credential-kind", "wrong-place"},
-	"request-signature-mismatch": {"clock-wrong", "wrong-secret"},
-	"edge-refused":               {"network-not-allowed", "rate-limited", "not-permitted"},
-	"network-not-allowed":        {"edge-refused", "not-permitted"},
-	"organisation-rule":          {"not-permitted", "second-factor-owed"},
-	"account-not-active":         {"not-permitted", "account-locked", "wrong-secret"},
-	"account-locked":             {"account-not-active", "rate-limited", "wrong-secret"},
-	"identity-unknown-here":      {"not-permitted", "account-not-active", "wrong-secret"},
-	"app-password-needed":        {"second-factor-owed", "method-retired", "wrong-secret"},
-	"method-retired":             {"app-password-needed", "wrong-scheme"},
-	"required-field-missing":     {"malformed-credentials", "no-credentials"},
-	"outage-as-refusal":          {"server-misconfigured", "upstream-refused", "wrong-secret"},
-	"server-misconfigured":       {"outage-as-refusal", "not-permitted"},
-	"cross-site-refused":         {"cookie-not-sent", "session-ended"},
-	"kerberos":                   {"scheme-unusable", "clock-wrong"},
-	"scheme-unusable":            {"kerberos", "wrong-scheme"},
-	"refresh-refused":            {"revoked", "expired", "oauth-client-refused"},
-	"upstream-refused":           {"header-stripped", "wrong-secret"},
-	"cookie-not-sent":            {"no-credentials", "session-ended"},
-	"clock-wrong":                {"not-yet-valid", "expired"},
-	"not-a-jwt":                  {"wrong-credential-kind", "malformed-credentials"},
-	"not-yet-valid":              {"clock-wrong"},
-}
-
-// bare are the likeliest causes of a refusal that gives no reason, by what was sent. The first row that holds counts.
-var bare = []struct{ facts, causes string }{
-	{"said-good basic-sent status-401 scheme-offered", "server-store-mangled account-locked outage-as-refusal"},
-	{"said-good basic-sent status-401", "header-stripped outage-as-refusal account-locked"},
-	{"said-good bearer-sent status-401", "header-stripped upstream-refused outage-as-refusal"},
-	{"said-good key-sent status-401", "header-stripped rate-limited wrong-place"},
-	{"said-good status-403 key-sent", "not-permitted network-not-allowed rate-limited"},
-	{"said-good status-403 authorization-sent", "not-permitted network-not-allowed insufficient-scope"},
-	{"said-after-failures", "account-locked rate-limited network-not-allowed"},
-	{"sign-in-address status-403", "cross-site-refused rate-limited wrong-status"},
-	{"digest-sent status-401", "wrong-secret digest-answer-wrong account-locked"},
-	{"status-403 front-page authorization-sent", "network-not-allowed edge-refused server-misconfigured"},
-	{"status-403 front-page none-sent", "network-not-allowed server-misconfigured client-certificate-missing"},
-	{"jwt-sent status-401", "expired wrong-audience wrong-issuer"},
-	{"bearer-sent status-401", "wrong-secret expired revoked"},
-	{"basic-sent secret-is-token status-401", "wrong-secret expired revoked"},
-	{"basic-sent secret-is-token status-403", "not-permitted insufficient-scope organisation-rule"},
-	{"basic-sent status-401", "wrong-secret app-password-needed two-sign-ins-one-field"},
-	{"key-sent status-401", "wrong-secret wrong-place revoked"},
-	{"cookie-sent status-401", "session-ended second-factor-owed outage-as-refusal"},
-	{"none-sent status-401", "no-credentials cookie-not-sent header-stripped"},
-	{"none-sent status-400", "client-certificate-missing required-field-missing no-credentials"},
-	{"tunnel status-403", "not-permitted network-not-allowed proxy-credentials-missing"},
-	{"bearer-sent status-403", "not-permitted insufficient-scope wrong-credential-kind"},
-	{"basic-sent status-403", "not-permitted account-not-active wrong-secret"},
-	{"key-sent status-403", "not-permitted wrong-secret wrong-place"},
-	{"cookie-sent status-403", "not-permitted cross-site-refused session-ended"},
-	{"none-sent status-403", "no-credentials not-permitted network-not-allowed"},
-	{"authorization-sent status-404", "not-permitted wrong-place insufficient-scope"},
-	{"cookie-sent status-404", "session-ended not-permitted wrong-status"},
-	{"token-address", "oauth-client-refused refresh-refused required-field-missing"},
-	{"none-sent status-400", "required-field-missing no-credentials malformed-credentials"},
-	{"status-400", "malformed-credentials required-field-missing wrong-credential-kind"},
-	{"none-sent status-404", "no-credentials wrong-status wrong-place"},
-	{"status-5xx", "outage-as-refusal server-misconfigured upstream-refused"},
+	// What the input says of the secret, if the server gives no reason.
+	{"expired", "told-fresh said-nothing", contradicts, "told-good"},
+	{"revoked", "told-fresh said-nothing", contradicts, "told-good"},
+	{"app-password-needed", "told-app-password", contradicts, "told-good"},
+	{"app-password-needed", "told-account-password basic-sent", weak, "told-account"},
+	{"no-credentials", "key-field-sent may:no-credentials", -weak, "sent"},
+	{"no-credentials", "message-security", contradicts, "sent"},
+	{"wrong-secret", "cookie-sent may:wrong-secret !authorization-sent !key-sent !secret-in-body", contradicts, "sent"},
+	{"no-credentials", "none-sent status-403 server-page !said:none !said:login", -weak, "page"},
+	{"challenge-faulty", "bearer-sent status-401 !log:challenge-faulty", -weak, "read"},
+	{"session-ended", "session-in-field refused said-nothing", weak, "session"},
+	{"no-credentials", "session-in-field", contradicts, "sent"},
+	{"cookie-not-sent", "callback-address said:cross-site-refused !cookie-sent", strong, "callback"},
+	{"oauth-client-refused", "person-signs-in !error-invalid_client", contradicts, "sign-in"},
+	{"expired", "said:bad-token session-token-sent", strong, "temporary"},
+	{"rate-limited", "worked-elsewhere key-sent status-403 said-nothing", weak, "history"},
+	{"wrong-secret", "worked-elsewhere key-sent said-nothing", contradicts, "history"},
 }
 
 // hiding are causes whose codes servers also send for others: a code alone does not decide, a log
@@ -1679,7 +1618,7 @@ var hiding = []string{
 
 // ruleSet returns the table with the rules that every cause has.
 func ruleSet() []rule {
-	all := slices.Concat(rules, formRules)
+	all := slices.Clone(rules)
 	for _, c := range Causes {
 		code := decides
 		if c.ID == "refresh-refused" || c.ID == "kerberos" {
