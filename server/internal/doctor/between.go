@@ -199,7 +199,7 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 		e.add("origin-named", Computed, w.at, "the request has Origin, and the server speaks of it")
 	}
 	if host := e.target.Hostname(); hostRefused.MatchString(w.text) || len(host) > 3 && strings.Contains(w.text, host) && refusedHost.MatchString(w.text) && !wayOut.MatchString(w.text) {
-		e.add("host-refused", Computed, w.at, "the server does not take the name in the field Host: %s", e.quote(w.text))
+		e.add("host-refused", Computed, w.at, "the text refuses the name in the field Host: %s", e.quote(w.text))
 	}
 	if passwordOff.MatchString(w.text) && (e.seen["password-sent"] || e.seen["basic-sent"] || e.seen["secret-in-body"]) {
 		e.add("password-off", Computed, w.at, "a password was sent, and the server says that it takes none")

@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// Facts about the program that sent the request: lines of its source that set credentials, what stands in the body instead
-// of the fields, the environment that words of the user name, and the schemes that a service takes.
+// This file adds facts about the program that sent the request: lines of its source that set credentials, fields that it put
+// into the body, the environment that words of the user name, and the schemes that a service takes.
 
-// Forms of lines of a program, of a command and of a configuration.
+// Patterns of lines of a program, of a command and of a configuration.
 var (
-	// programForm matches a line of source code, a command or an entry of a configuration. The words of credentialWord have to
-	// stand in it too.
+	// programForm matches a line of source code, a command or an entry of a configuration. credentialWord has to match too.
 	programForm = regexp.MustCompile(`^\s*(?:\$ \S|PS ?[A-Z]?:?[^>]{0,60}> |>>> |In \[\d+\]: |(?:var|let|const|final|auto|val|local|my|set|export|curl_setopt(?:_array)?|await|import|using|use|env|with)\b.{0,40}[\s(:=]|` +
 		`[$@]?[A-Za-z_][\w.]*(?:->|::|\.|\[)[\w"'.\]]{1,60}\s*(?:\(|=[^=\s]|= |\[)|[$@]?[A-Za-z_][\w.-]*(?:\s+(?:=|:=|=>)\s+\S|=["'$<{\[])|[A-Za-z_][\w.]*\(["'$\w]|["']?[\w-]+["']?\s*(?:=>|:)\s*(?:["'{\[$<]|Bearer |Basic |Token |\*{3})|` +
 		`-{1,2}[A-Za-z][\w-]*[ =]|[A-Z]\w+(?:<[^<>]*>)? \w+ = |\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:)`)
@@ -24,17 +23,16 @@ var (
 	setsCredentials = regexp.MustCompile(`(?i)["'\[(:]\s*(?:(?:proxy-)?authorization|x-api-key|api-?key|x-auth-token)["'\])]*\s*\]?\s*(?:=>|[:,=])|\bauthorization\s*[:=]\s*["'` + "`" + `$]|NetworkCredential\(|UsernamePasswordCredentials|\bsetCredentials\(|\badd_password\(|CredentialsProvider|` +
 		`HTTP(?:Basic|Digest)Auth|\bauth\s*[=:]\s*[({\["']|CURLOPT_(?:USERPWD|USERNAME|XOAUTH2_BEARER)|\b(?:set_?)?basic_?auth(?:entication)?\s*[(=:]|\bset_?bearer_?(?:auth|token)?\(|bearer_?(?:token|auth)?\s*[(=]|with_?(?:token|auth|credentials)\(|` +
 		`AuthenticationHeaderValue|DefaultRequestHeaders|\bpreemptive\b|\burl_(?:username|password)\b|\bforce_basic_auth\b|-H\s*["']?(?:Authorization|X-Api-Key)|--user[ =]|(?:^|\s)-u \S+:\S|\bpasswordCredentials\b|\bgetPasswordAuthentication\b|\bhttp_?auth\s*[(=:]`)
-	// bodyFields matches the fields of a request in its own body: the program gave them to the wrong argument.
+	// bodyFields matches header fields inside a body: the program passed them as the wrong argument.
 	bodyFields = regexp.MustCompile(`(?i)(?:["']headers["']\s*:\s*\{[^{}]*|^\s*\{\s*)["'](?:authorization|x-api-key|api-key|x-auth-token)["']\s*:|^(?:headers(?:\[|%5B)|authorization=)`)
 )
 
-// programLine reports whether a line is one of a program or a configuration and has to do with credentials.
+// programLine reports whether a line belongs to a program or a configuration and mentions credentials.
 func programLine(text string) bool {
 	return len(text) < 400 && !formBody.MatchString(text) && programForm.MatchString(text) && credentialWord.MatchString(text)
 }
 
-// Agents of libraries that put the entry of .netrc for a host in place of the Authorization that the program set, or in an
-// empty place.
+// netrcAgent matches agents of libraries that use the entry of .netrc for a host, even if the program set Authorization.
 var netrcAgent = regexp.MustCompile(`(?i)^(?:python-requests|httpie|rest-client|pip|twine|conda|poetry|gcloud|python-httpx/0\.[0-9]\.)\b`)
 
 // noCORS matches the option of fetch that drops fields.
@@ -46,18 +44,18 @@ var keyWord = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 // cliAgent matches agents of command-line programs and of providers of Terraform.
 var cliAgent = regexp.MustCompile(`(?i)\bcli\b|\bterraform\b|^(?:gh|glab|aws-cli|boto3|doctl|hcloud|kubectl|helm|rclone|restic|renovate|ansible|pulumi|codex|aider|goose)\b`)
 
-// environments are names of environments, as labels of a host and as words of the user, with true for those that are not the
-// live one.
+// environments lists names of environments, as labels of a host and as words of the user. The value is true if the environment
+// is not the one for production.
 var environments = map[string]bool{
 	"sandbox": true, "staging": true, "stage": true, "stg": true, "test": true, "testing": true, "testnet": true, "demo": true, "dev": true, "development": true,
 	"uat": true, "qa": true, "preprod": true, "preview": true, "paper": true, "practice": true, "trial": true,
 	"prod": false, "production": false, "live": false, "mainnet": false,
 }
 
-// regions are names of regions, as labels of a host and as words of the user.
+// regions lists names of regions, as labels of a host and as words of the user.
 var regions = []string{"eu", "us", "uk", "au", "ap", "ca", "in", "jp", "cn", "intl", "international", "china", "europe", "global", "na", "emea", "apac"}
 
-// realmOfFront matches realms that people give to the password file of a front end, not those of programs.
+// realmOfFront matches realms that operators give to the password file of a front end. Programs use their own names.
 var realmOfFront = regexp.MustCompile(`(?i)^(?:restricted(?: \w+)?|protected(?: \w+)?|private(?: \w+)?|staging\b.*|development\b.*|preview\b.*|test(?: ?site| ?server)?|password(?: required| protected)?|(?:authentication|authorization|login|sign-?in) ?required|members?(?: only| area)?|admin(?:istrator|istration)?(?:'s)?(?: login| area| only)?|site|secure(?:d)?(?: area| site)?|enter password|auth|basic auth|traefik)$`)
 
 // kindLimited matches words of the user for a kind of token that some interfaces alone take.
@@ -73,7 +71,7 @@ var (
 	cloudKey   = regexp.MustCompile(`(?i)\bcloud\b|\bsaas\b|\bhosted\b`)
 )
 
-// hostLabels returns the parts of a host's name, also without digits at their ends.
+// hostLabels returns the labels of a host name; a label with digits at its end is also returned without them.
 func hostLabels(host string) (labels []string) {
 	for _, l := range labelBreak.Split(strings.ToLower(host), -1) {
 		labels = append(labels, l)
@@ -114,7 +112,7 @@ func (e *evidence) placeFacts() {
 		}
 	}
 	if named := trial + live + region; named != "" && publicHost(host) {
-		e.add("place-in-address", Computed, "address", "the name of the host has a region or an environment: %s", e.quote(named))
+		e.add("place-in-address", Computed, "address", "the host name contains a region or an environment: %s", e.quote(named))
 	}
 	for i := range e.credentials {
 		c := &e.credentials[i]
@@ -122,7 +120,7 @@ func (e *evidence) placeFacts() {
 			continue
 		}
 		differs := func(what string) {
-			e.add("place-of-mark-differs", Computed, c.place, "the input calls it %s; the address is %s", e.quote(c.mark), e.quote(host)+what)
+			e.add("place-of-mark-differs", Computed, c.place, "the input calls the secret %s; the address is %s", e.quote(c.mark), e.quote(host)+what)
 		}
 		for _, m := range markOfSecret.FindAllStringSubmatch(strings.ToLower(c.mark), 4) {
 			word := m[1] + m[2]
@@ -145,7 +143,7 @@ func (e *evidence) placeFacts() {
 	}
 	for name, v := range bodyMembers(e.request) {
 		if e.has("hosted-service", "key-sent") && trial == "" && strings.EqualFold(v, "sandbox") {
-			e.add("place-of-mark-differs", Computed, "body member "+name, "the user is that of the sandbox; the address is %s", e.quote(host))
+			e.add("place-of-mark-differs", Computed, "body member "+name, "the user name is sandbox; the address is %s", e.quote(host))
 		}
 	}
 	for _, p := range secretPlaces {
@@ -155,13 +153,13 @@ func (e *evidence) placeFacts() {
 				value = e.credentials[i].pass
 			}
 			if p.host.MatchString(host) && p.secret.MatchString(value) && !p.fits.MatchString(host) {
-				e.add("secret-of-other-place", Computed, e.credentials[i].place, "the secret is one for %s, the address is %s", p.want, e.quote(host))
+				e.add("secret-of-other-place", Computed, e.credentials[i].place, "the secret has the form of one for %s; the address is %s", p.want, e.quote(host))
 			}
 		}
 	}
 }
 
-// secretPlaces are secrets that show for which address of their maker they are good.
+// secretPlaces lists secrets whose form tells which address of their maker takes them.
 var secretPlaces = []struct {
 	host, secret, fits *regexp.Regexp
 	want               string
@@ -177,14 +175,14 @@ var secretPlaces = []struct {
 	{regexp.MustCompile(`\bapi\.mailchimp\.com$`), regexp.MustCompile(`-us1$`), regexp.MustCompile(`^us1\.`), "us1.api.mailchimp.com"},
 }
 
-// clientLines reads lines of the program and the body that it sent.
+// clientLines adds facts from lines of the program, its User-Agent, its body and the form of its credentials.
 func (e *evidence) clientLines() {
 	if m := bodyFields.Find(e.request.Body[:min(len(e.request.Body), 16<<10)]); m != nil && e.seen["authorization-absent"] {
-		e.add("fields-in-body", Computed, "body", "the body of the request has the fields that the program wanted to send")
+		e.add("fields-in-body", Computed, "body", "the body of the request contains the headers of a request, with Authorization or a key")
 	}
 	for name := range e.target.Query() {
 		if l := strings.ToLower(name); e.seen["authorization-absent"] && (l == "headers[authorization]" || l == "headers.authorization" || l == "headers") {
-			e.add("fields-in-body", Computed, "address", "the address has the fields that the program wanted to send")
+			e.add("fields-in-body", Computed, "address", "the query contains the headers of a request")
 		}
 	}
 	for _, w := range e.words {
@@ -194,55 +192,55 @@ func (e *evidence) clientLines() {
 	}
 	for _, c := range e.challenges {
 		if realm, _ := c.Param("realm"); strings.EqualFold(c.Scheme, "Basic") && realmOfFront.MatchString(realm) {
-			e.add("realm-of-front", Computed, e.challengeField(), "the realm %s is one of a front end's password file", e.quote(realm))
+			e.add("realm-of-front", Computed, e.challengeField(), "the realm %s is a name that operators give to the password file of a front end", e.quote(realm))
 		}
 	}
 	for i := range e.credentials {
 		c := &e.credentials[i]
 		if c.shape != nil && c.kind == secretInAuthorization && (strings.Contains(c.shape.Kind, "publishable") || c.shape.Kind == "public key") && !c.shape.Wrong && !(c.scheme == "basic" && c.pass != "") {
-			e.add("publishable-sent", Computed, c.place, "the secret is a %s, which is made for pages of a browser", c.shape.kind)
+			e.add("publishable-sent", Computed, c.place, "the secret is a %s, which is made for pages in a browser", c.shape.kind)
 		}
 		if c.kind == secretInAuthorization && (c.shape != nil && c.shape.Kind == "app token" || kindLimited.MatchString(c.mark)) {
-			e.add("kind-limited", Computed, c.place, "some interfaces alone take this kind of token")
+			e.add("kind-limited", Computed, c.place, "the token is of a kind that only some interfaces take")
 		}
 		if c.scheme == "basic" && c.kind == secretInAuthorization && keyUser.MatchString(c.user) {
-			e.add("key-as-user", Computed, c.place, "the user name has the form of a key: a program's credentials, not a person's")
+			e.add("key-as-user", Computed, c.place, "the user name has the form of a key")
 		}
 	}
 	if agent := e.request.Header.Get("User-Agent"); netrcAgent.MatchString(agent) {
-		e.add("netrc-agent", Computed, "User-Agent", "the library reads .netrc: %s", e.quote(agent))
+		e.add("netrc-agent", Computed, "User-Agent", "the client is a library that reads .netrc: %s", e.quote(agent))
 	}
 	if strings.EqualFold(e.request.Header.Get("Sec-Fetch-Mode"), "no-cors") && strings.EqualFold(e.request.Header.Get("Sec-Fetch-Dest"), "empty") {
-		e.add("page-no-cors", Computed, "Sec-Fetch-Mode", "the page asks with mode no-cors, and such requests have no Authorization (Fetch s2.2.2)")
+		e.add("page-no-cors", Computed, "Sec-Fetch-Mode", "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")
 	}
 	for _, w := range e.words {
 		if w.by == byLog && noCORS.MatchString(w.text) {
-			e.add("page-no-cors", Computed, w.at, "the page asks with mode no-cors, and such requests have no Authorization (Fetch s2.2.2)")
+			e.add("page-no-cors", Computed, w.at, "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")
 		}
 	}
 	if agent := e.request.Header.Get("User-Agent"); cliAgent.MatchString(agent) {
-		e.add("cli-agent", Computed, "User-Agent", "the client takes its credentials from the environment, a file or a store: %s", e.quote(agent))
+		e.add("cli-agent", Computed, "User-Agent", "the client is a program that takes its credentials from the environment, a file or a store: %s", e.quote(agent))
 	}
 	for i := range e.credentials {
 		c := &e.credentials[i]
 		if c.kind == secretInAuthorization && c.scheme == "bearer" && c.shape != nil && c.token == nil && !slices.Contains(e.products, c.shape.maker) {
-			e.add("opaque-of-vendor", Computed, c.place, "the token is a %s, which is no JWT; another server is asked", c.shape.kind)
+			e.add("opaque-of-vendor", Computed, c.place, "the token is a %s, which is no JWT; the address is that of another server", c.shape.kind)
 		}
 		if words := strings.Fields(c.value); c.kind == secretInField && !c.masked && c.scheme == "" && len(words) == 2 && len(words[0]) > 3 && len(words[1]) > 7 && keyWord.MatchString(words[0]) && keyWord.MatchString(words[1]) {
-			e.add("blank-in-key", Computed, c.place, "a blank stands inside the key")
+			e.add("blank-in-key", Computed, c.place, "there is a blank inside the key")
 		}
 		if outside := maskShape.ReplaceAllString(c.value, ""); c.scheme == "basic" && c.masked && strings.Contains(outside, ":") {
-			e.add("basic-as-text", Computed, c.place, "user and password stand there as they are, not in base64")
+			e.add("basic-as-text", Computed, c.place, "user name and password are in plain text, not in base64")
 		}
 	}
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		if line = strings.TrimSpace(line); line == "[]" || line == "''" || line == `""` || line == "<>" || line == "||" {
-			e.add("variable-empty", Computed, fmt.Sprintf("log line %d", i+1), "the output shows a variable that is empty: %s", line)
+			e.add("variable-empty", Computed, fmt.Sprintf("log line %d", i+1), "the output shows an empty variable: %s", line)
 		}
 	}
 }
 
-// service is an interface with the places where it takes credentials.
+// service is an API with the places where it takes credentials.
 type service struct {
 	host, path string
 	takes      []string // schemes of Authorization, names of fields, "bare" for no scheme, "parameter NAME"
@@ -252,7 +250,7 @@ type service struct {
 //go:embed services.txt
 var servicesText string
 
-// services are services whose API tokens or keys go in another way than as Bearer. Documentation of each service.
+// services holds the rows of services.txt: APIs that take tokens or keys in another way than as Bearer, by their documentation.
 var services = func() (list []service) {
 	for line := range strings.Lines(servicesText) {
 		place, takes, ok := strings.Cut(strings.TrimSpace(line), " | ")
@@ -283,7 +281,7 @@ var jobMark = regexp.MustCompile(`(?i)\bjob[ _-]?token\b|CI_JOB_TOKEN`)
 // keyUser matches user names that are keys of programs.
 var keyUser = regexp.MustCompile(`^(?:(?:ck|pk|sk|api|key|app|client|rzp|AC|SK)[_-]?[0-9A-Za-z_-]{12,}|[0-9a-f]{24,}|[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27})$`)
 
-// serviceFacts compares the way of the credentials with those that the service takes.
+// serviceFacts compares the place of the credentials with the places where the service takes them.
 func (e *evidence) serviceFacts() {
 	auth := e.sent(secretInAuthorization)
 	field := e.sent(secretInField)
@@ -291,7 +289,7 @@ func (e *evidence) serviceFacts() {
 		return
 	}
 	if c := auth; c != nil && c.scheme == "bearer" && jobMark.MatchString(c.mark) && strings.Contains(e.target.Path, "/api/v4/") {
-		e.add("scheme-not-taken", Computed, c.place, "GitLab takes the token of a job in the field JOB-TOKEN, the request has it as Bearer")
+		e.add("scheme-not-taken", Computed, c.place, "GitLab takes the token of a job in the field JOB-TOKEN; the request has it as Bearer")
 		return
 	}
 	for _, s := range services {
@@ -321,7 +319,7 @@ func (e *evidence) serviceFacts() {
 		})
 		if taken || way == "bare" && !slices.Contains(s.takes, "bare") && !slices.ContainsFunc(s.takes, func(t string) bool { return strings.Contains(t, "-") }) {
 			if !taken {
-				e.add("service-wants-scheme", Computed, c.place, "%s takes such credentials as %s, the request has no scheme", e.quote(e.target.Host), strings.Join(s.takes, " or "))
+				e.add("service-wants-scheme", Computed, c.place, "%s takes such credentials as %s; the request has no scheme", e.quote(e.target.Host), strings.Join(s.takes, " or "))
 			}
 			return
 		}
@@ -329,26 +327,26 @@ func (e *evidence) serviceFacts() {
 		if s.host == "*" { // the path alone tells the program; a version of it may take more
 			id = "scheme-unusual"
 		}
-		e.add(id, Computed, c.place, "%s takes such credentials as %s, the request has %s", e.quote(e.target.Host), strings.Join(s.takes, " or "), e.quote(way))
+		e.add(id, Computed, c.place, "%s takes such credentials as %s; the request has %s", e.quote(e.target.Host), strings.Join(s.takes, " or "), e.quote(way))
 		return
 	}
 }
 
-// servicePlaces are services with several regions or environments under one name or several. A key of one is unknown in the
-// others.
+// servicePlaces matches services with several regions or environments. A key of one is unknown in the others.
 var servicePlaces = regexp.MustCompile(`(?i)(?:^|\.)(?:api\.mailgun\.net|go\.urbanairship\.com|api\.amadeus\.com|api\.datadoghq\.com|api\.newrelic\.com|(?:\w+\.)?posthog\.com|api\.intercom\.io|api\.opsgenie\.com|` +
 	`api\.segment\.io|[\w-]+\.braze\.com|[\w-]+\.pinecone\.io|api\.smith\.langchain\.com|cloud\.langfuse\.com|api\.sumologic\.com|mixpanel\.com|amplitude\.com|api(?:-m)?\.paypal\.com|connect\.squareup\.com|` +
 	`quickbooks\.api\.intuit\.com|plaid\.com|docusign\.net|zohoapis\.com|api\.moonshot\.(?:ai|cn)|dashscope(?:-intl)?\.aliyuncs\.com|api\.minimaxi?\.\w+|open\.bigmodel\.cn|api\.z\.ai|api\.siliconflow\.\w+|deepl\.com|` +
 	`api\.binance\.(?:com|us)|api\.bybit\.com|alpaca\.markets|oanda\.com|api\.ebay\.com|fedex\.com|ups\.com|adyen\.com|africastalking\.com|api\.sendgrid\.com|logs\.\w+\.com|api\.twilio\.com|api\.iterable\.com|` +
 	`api\.customer\.io|track\.customer\.io|api\.rollbar\.com|us\.sentry\.io|api\.honeycomb\.io|api\.launchdarkly\.com|logz\.io|api\.nylas\.com|api\.vonage\.com|api\.nexmo\.com|api\.kraken\.com|api\.coinbase\.com)$`)
 
+// servicePlace adds a fact if the service has several regions or environments.
 func (e *evidence) servicePlace() {
 	if host := e.target.Hostname(); servicePlaces.MatchString(host) {
-		e.add("several-places", Computed, "address", "the service of %s has several regions or environments, and each knows its own keys alone", e.quote(host))
+		e.add("several-places", Computed, "address", "the service at %s has several regions or environments, and each accepts only its own keys", e.quote(host))
 	}
 }
 
-// otherNames are words that programs use for a field in place of Authorization.
+// otherNames lists names of fields that programs send in place of Authorization.
 var otherNames = []string{"authentication", "authorisation", "bearer", "auth-header", "authorization-header"}
 
 // nearAuthorization reports whether a name is Authorization with one or two letters wrong, or a word in its place.
@@ -380,20 +378,20 @@ func nearAuthorization(name string) bool {
 	return row[len(want)] <= 2
 }
 
-// misplacedFields adds a fact about a field whose name is not that of a standard, and about a field in the address.
+// misplacedFields adds facts about a misspelled Authorization field and about Authorization in the query.
 func (e *evidence) misplacedFields() {
 	if !e.seen["authorization-absent"] {
 		return
 	}
 	for _, f := range e.request.Header {
 		if nearAuthorization(f.Name) {
-			e.add("field-misnamed", Computed, f.Name, "the field is called %s; servers read Authorization", e.quote(f.Name))
+			e.add("field-misnamed", Computed, f.Name, "the field is named %s; servers read Authorization", e.quote(f.Name))
 		}
 	}
 	for name, values := range e.target.Query() {
 		scheme, _, two := strings.Cut(strings.Join(values, " "), " ")
 		if (nearAuthorization(name) || strings.EqualFold(name, "Authorization")) && two && slices.Contains(schemes, strings.ToLower(scheme)) {
-			e.add("field-misnamed", Computed, "address", "the address has %s, which belongs into a field", e.quote(name))
+			e.add("field-misnamed", Computed, "address", "the query contains %s, which belongs in a header field", e.quote(name))
 		}
 	}
 }

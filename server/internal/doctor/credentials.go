@@ -130,7 +130,7 @@ var (
 		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|insert|put)[-_ a-z]*>|` +
 		`(?:your|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
 	emptyShape = regexp.MustCompile(`^(?:null|undefined|\(null\)|\[object Object\]|\$\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{.*\}\})$`)
-	// emptyPrinted matches what programs print in the place of a value, marks of templates, and the names of stored secrets.
+	// emptyPrinted matches printed forms of missing values, variables of templates, and names of stored secrets.
 	emptyPrinted = regexp.MustCompile(`^["']?(?:%!\w?\(?.*|<nil>|<null>|<none>|<undefined>|<empty>|<unset>|%[svd@]|\{\d?\}|#\{[^{}]*\}|<%=?.*%>|%\(\w+\)s|@\w+@|__[A-Z][A-Z0-9_]+__|\[function.*|\[object \w+\]|<(?:function|bound method|built-in|coroutine|Future|class|Response|map|generator|Promise)\b.*|` +
 		`System\.[A-Z][\w.]*(?:` + "`" + `\d)?(?:\[.*\])?|(?:[a-z]\w*\.)+[A-Z]\w*@[0-9a-f]{5,8}|(?:var|local|module|data|self|this)\.[A-Za-z_][\w.]*|Promise ?\{.*|\(\) ?=>.*|function ?\(.*|\$env:\w+|process\.env\.\w+|os\.(?:environ|getenv).*|System\.getenv.*|secrets\.\w+|op://\S+|ref\+\w+://\S+|vault:\S+|!secret \w+|!vault.*|arn:aws:(?:secretsmanager|ssm):\S+|projects/[^/]+/secrets/\S+|@Microsoft\.KeyVault\(.*|ENC\[.*|ENC\(.*|/run/secrets/\S+|file://\S+|(?:~|\.)?/(?:etc|home|root|var|secrets?|opt)/\S+)["']?$`)
 	// printedValue matches a secret with the name of its type around it.
@@ -145,22 +145,22 @@ var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access
 	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|license-?key|pat|` +
 	`key|authentication|authorization|appcheck|jwt-assertion|oidc-data|.*token|honeycomb-team|verify|apca-api-.*|kc-api-(?:key|sign))$`)
 
-// secretMark matches a value that is a mark in place of a secret. A field of any name may hold one.
+// secretMark matches a mask in place of a secret. A field of any name may have one.
 var secretMark = regexp.MustCompile(`(?i)^<[^<>]{0,60}\b(?:api[_ -]?)?(?:key|token|secret|password|jwt|credentials?)\b[^<>]{0,60}>$`)
 
 // queryNames are names of parameters with a secret, beside queryKeys.
 var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|client|user)_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
 
-// certificateField matches fields in which a front end tells the program behind it about the client's certificate.
+// certificateField matches fields with which a front end describes the client's certificate to the program behind it.
 var certificateField = regexp.MustCompile(`(?i)^(x-)?((forwarded|client|ssl|tls|arr)-)*(ssl|tls|client|clientcert|cert|mtls)(-client)?(-(s-?dn|i-?dn|verify|verified|cert|certificate|status|present|chain|serial|fingerprint|info|leaf|issuer|subject))+$|^x-arr-clientcert$|^x-forwarded-client-cert$`)
 
-// Forms of the parts of Basic credentials.
+// Patterns of the parts of Basic credentials.
 var (
 	hashForm  = regexp.MustCompile(`^(?:\$(?:apr1|2[abxy]|[156]|argon2\w*|y)\$|\{(?:SHA|SSHA|PLAIN|bcrypt|CRYPT)\})`)
 	shortName = regexp.MustCompile(`^[A-Za-z][A-Za-z._-]{0,19}$`)
 )
 
-// sessionField matches names of fields with a key that a sign-in gave.
+// sessionField matches names of fields with the key of a session.
 var sessionField = regexp.MustCompile(`(?i)session|^x-auth-token$|^x-subject-token$|ticket`)
 
 // secretInPath matches a path with a secret, or with a mark in place of one.
@@ -199,7 +199,7 @@ func (e *evidence) readCredentials() {
 			c.kind = secretInCookie
 		case name == "dpop" || name == "mcp-session-id" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf") || name == "sec-websocket-key" || strings.HasSuffix(name, "idempotency-key"):
 			continue
-		case certificateField.MatchString(f.Name): // what a front end tells of the client's certificate
+		case certificateField.MatchString(f.Name): // the description of a certificate is no secret
 			continue
 		case SecretField(f.Name) || keyFields.MatchString(f.Name) || name == "x-amz-security-token" || secretMark.MatchString(strings.TrimSpace(f.Value)):
 			c.kind = secretInField
@@ -355,7 +355,7 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 // escapeInside matches escapes of signs that an address cannot hold (RFC 3986 s2.1).
 var escapeInside = regexp.MustCompile(`%(?:40|3[AaFf]|2[0-9A-Fa-f]|5[CcEe])`)
 
-// escapeOfEdge matches %-escapes of characters that stray into secrets, or that base64 has.
+// escapeOfEdge matches %-escapes of characters that surround a secret by mistake, or that base64 uses.
 var escapeOfEdge = regexp.MustCompile(`%(?:0[09AaDd]|2[02B]|3D|EF%BB%BF|E2%80%)`)
 
 // signInPath matches addresses that take credentials in the body.
@@ -378,7 +378,8 @@ var signInQuery = regexp.MustCompile(`(?i)(^|&)(method|action|op|cmd|do|act|comm
 // socketPath matches addresses of connections with the credentials in their first message.
 var socketPath = regexp.MustCompile(`(?i)/(websocket|wss?|socket\.io|cable|sockjs|graphql-ws)(/|$)`)
 
-// clientPath matches addresses of OAuth that a client asks with its own credentials (RFC 7662, RFC 7009, RFC 9126, RFC 8628).
+// clientPath matches addresses where an OAuth client sends its own credentials (RFC 7662 s2.1, RFC 7009 s2.1, RFC 9126 s2.1,
+// RFC 8628 s3.1).
 var clientPath = regexp.MustCompile(`(?i)/(?:token/)?(?:introspect(?:ion)?|token_info|revoke|revocation|par|as/par|device_authorization|bc-authorize)/?$`)
 
 // refreshPath matches addresses that take a refresh token.
@@ -406,13 +407,13 @@ func (e *evidence) requestFacts() {
 		}
 	}
 	if clientPath.MatchString(e.target.Path) {
-		e.add("client-address", Computed, "address", "the address takes the credentials of a client of OAuth")
+		e.add("client-address", Computed, "address", "the address is one where an OAuth client sends its own credentials")
 	}
 	if e.sent(secretInField) != nil && r.Header.Has("Job-Token") {
-		e.add("short-lived", Computed, "Job-Token", "the token ends with its job")
+		e.add("short-lived", Computed, "Job-Token", "Job-Token is a token whose lifetime ends with its job")
 	}
 	if _, query, _ := strings.Cut(r.URL, "?"); strings.Contains(query, "&amp;") || strings.Contains(query, `\u0026`) {
-		e.add("address-escaped", Computed, "address", "&amp; stands in the address in place of &: it was copied from a page or from JSON")
+		e.add("address-escaped", Computed, "address", "the address has &amp; or \\u0026 in place of &")
 	}
 	if method == "POST" && refreshPath.MatchString(e.target.Path) && auth != nil && auth.scheme == "bearer" {
 		e.add("refresh-by-bearer", Computed, "address", "the address takes a refresh token, and the request has a token in Authorization")
@@ -439,7 +440,7 @@ func (e *evidence) requestFacts() {
 		e.add("key-sent", Computed, c.place, "the request has a key in %s%s", e.quote(c.place), e.describe(c))
 		e.add("key-field-sent", Computed, c.place, "the request has a key in %s", e.quote(c.place))
 		if sessionField.MatchString(c.place) {
-			e.add("session-field", Computed, c.place, "%s holds a session, by its name", e.quote(c.place))
+			e.add("session-field", Computed, c.place, "%s is the name of a field with a session", e.quote(c.place))
 		}
 	}
 	for _, c := range e.credentials {
@@ -474,18 +475,18 @@ func (e *evidence) requestFacts() {
 		e.add("unsafe-method", Computed, "method", "the method %s may change something (RFC 9110 s9.2.1)", e.quote(method))
 	}
 	if e.seen["cookie-sent"] && e.seen["unsafe-method"] && !e.proofOfPage() {
-		e.add("page-unproven", Computed, "request", "the request changes something by a cookie, and has no field against forged requests")
+		e.add("page-unproven", Computed, "request", "the request has a cookie, a method that changes data, and no field against forged requests")
 	}
 	if agent := r.Header.Get("User-Agent"); libraryAgent.MatchString(agent) {
-		e.add("agent-of-library", Computed, "User-Agent", "the User-Agent is that of a library or of no browser: %s", e.quote(agent))
+		e.add("agent-of-library", Computed, "User-Agent", "User-Agent is that of a library or a tool: %s", e.quote(agent))
 	}
 	if selfPath.MatchString(e.target.Path) {
-		e.add("self-address", Computed, "address", "the address is that of the user who asks")
+		e.add("self-address", Computed, "address", "the address means the signed-in user")
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		e.add("origin-sent", Computed, "Origin", "a page of %s asks", e.quote(origin))
 		if u, err := url.Parse(origin); err == nil && u.Host != "" && e.target.Host != "" && (!strings.EqualFold(u.Host, e.target.Host) || e.target.Scheme != "" && u.Scheme != strings.Replace(e.target.Scheme, "ws", "http", 1)) {
-			e.add("cross-origin", Computed, "Origin", "the page is from %s, the request goes to %s", e.quote(origin), e.quote(e.target.Host))
+			e.add("cross-origin", Computed, "Origin", "Referer names a page of %s, the request goes to %s", e.quote(origin), e.quote(e.target.Host))
 		}
 	}
 	if site := strings.ToLower(r.Header.Get("Sec-Fetch-Site")); site == "cross-site" {
@@ -496,17 +497,17 @@ func (e *evidence) requestFacts() {
 	}
 }
 
-// libraryAgent matches what libraries and tools send as User-Agent if the program sets none.
+// libraryAgent matches the default User-Agent of libraries and tools.
 var libraryAgent = regexp.MustCompile(`(?i)^(?:python-requests|python-urllib|python-httpx|aiohttp|curl|wget|go-http-client|java|okhttp|apache-httpclient|axios|node-fetch|node|undici|libwww-perl|` +
 	`ruby|guzzlehttp|postmanruntime|scrapy|faraday|restsharp|dart|<script>|<default>|-)(?:[/ ]|$)`)
 
-// selfPath matches addresses that mean the user who asks.
+// selfPath matches addresses that mean the signed-in user.
 var selfPath = regexp.MustCompile(`(?i)/(?:me|@me|myself|whoami|self|currentuser|current-user|userinfo)(?:[/.]|$)`)
 
 // forgeryField matches names of fields and parameters that prove that a page of the server made the request.
 var forgeryField = regexp.MustCompile(`(?i)csrf|xsrf|crumb|authenticity|requestverification|requesttoken|x-requested-with|nonce`)
 
-// proofOfPage reports whether the request has something against forged requests.
+// proofOfPage reports whether the request has a token against forged requests, or credentials that browsers do not add.
 func (e *evidence) proofOfPage() bool {
 	if e.seen["authorization-sent"] || e.seen["key-sent"] {
 		return true
@@ -524,7 +525,7 @@ func (e *evidence) proofOfPage() bool {
 	return forgeryField.MatchString(e.target.RawQuery)
 }
 
-// certificateFields reads what a front end tells about the certificate of the client.
+// certificateFields adds facts about the fields with which a front end describes the client's certificate.
 func (e *evidence) certificateFields() {
 	for _, f := range e.request.Header {
 		if !certificateField.MatchString(f.Name) {
@@ -534,13 +535,13 @@ func (e *evidence) certificateFields() {
 		verdict := strings.Contains(name, "verif") || strings.Contains(name, "status") || strings.Contains(name, "present")
 		switch {
 		case verdict && strings.HasPrefix(value, "failed") && strings.Contains(value, "expired"):
-			e.add("certificate-past", Computed, f.Name, "the front end says that the client's certificate is past its end")
+			e.add("certificate-past", Computed, f.Name, "the field of the front end says that the client's certificate has expired")
 		case verdict && strings.HasPrefix(value, "failed"):
-			e.add("certificate-untrusted", Computed, f.Name, "the front end does not trust the client's certificate: %s", e.quote(f.Value))
+			e.add("certificate-untrusted", Computed, f.Name, "the field of the front end says that the client's certificate is not trusted: %s", e.quote(f.Value))
 		case verdict && (value == "success" || value == "ok" || value == "true" || value == "0"):
-			e.add("certificate-sent", Computed, f.Name, "the front end says that the client sent a good certificate")
+			e.add("certificate-sent", Computed, f.Name, "the field of the front end says that the client sent a valid certificate")
 		case slices.Contains([]string{"none", "", "-", "(null)", "null", "false", "no"}, value):
-			e.add("certificate-none-told", Computed, f.Name, "the front end tells in %s that the client sent no certificate", e.quote(f.Name))
+			e.add("certificate-none-told", Computed, f.Name, "the field %s of the front end says that the client sent no certificate", e.quote(f.Name))
 		}
 	}
 }
@@ -570,7 +571,7 @@ func (e *evidence) unsent(signIn bool) {
 		return // the credentials that the refusal is about
 	}
 	if slices.ContainsFunc(personFields, r.Header.Has) {
-		return // a front end names the person
+		return // a front end names the user
 	}
 	if r.Header.Has("X-Amz-Date") || r.Header.Has("DPoP") || signedAddress(e.target) || bytes.Contains(r.Body, []byte("UsernameToken")) {
 		return
@@ -659,7 +660,7 @@ func (e *evidence) credentialFacts() {
 	}
 }
 
-// formMark matches words in place of a secret that tell its form alone.
+// formMark matches words in place of a secret that tell only its form.
 var formMark = regexp.MustCompile(`(?i)^(?:base64|b64|hex|uuid|jwt|opaque|token|key|value|id|secret|n|s|t|u:p)(?: (?:base64|hex|digits?))?$`)
 
 // invisible reports a character that does not show: a blank of another kind, a BOM, a mark of direction.
@@ -682,7 +683,7 @@ func (e *evidence) valueForm(c *credential) bool {
 		}
 		return false
 	case emptyPrinted.MatchString(bare) && c.shape == nil:
-		e.add("placeholder-word", Computed, at, "the secret is %s: what a program prints without a value, or the name of a secret", e.quote(bare))
+		e.add("placeholder-word", Computed, at, "the secret is %s, the printed form of a missing value or the name of a stored secret", e.quote(bare))
 		return false
 	case c.unset && placeholderShape.MatchString(bare):
 		e.add("placeholder-mark", Computed, at, "the shell puts a variable in: %s", e.quote(bare))
@@ -698,8 +699,8 @@ func (e *evidence) valueForm(c *credential) bool {
 	}
 	plain := maskShape.ReplaceAllString(raw, "")
 	if printedValue.MatchString(bare) {
-		e.add("stray-octets", Computed, at, "a program printed the secret with the name of its type around it")
-		e.add("printed-with-type", Computed, at, "a program printed the secret with the name of its type around it")
+		e.add("stray-octets", Computed, at, "the secret has the name of a type around it, as programs print values")
+		e.add("printed-with-type", Computed, at, "the secret has the name of a type around it, as programs print values")
 		return false
 	}
 	good := true
@@ -755,7 +756,7 @@ func (e *evidence) fieldForm(c *credential) {
 		return
 	}
 	if value[0] == '{' && strings.Contains(value, `":`) && (c.scheme == "bearer" || c.scheme == "token") {
-		e.add("structure-as-secret", Computed, at, "a whole JSON object stands where the token belongs")
+		e.add("structure-as-secret", Computed, at, "the value behind the scheme is a JSON object")
 		return
 	}
 	if !e.valueForm(c) {
@@ -833,7 +834,7 @@ func (e *evidence) basicForm(c *credential, value string) {
 	octets, err := decodeBasic(value)
 	if err != nil {
 		if user, _, ok := strings.Cut(value, ":"); ok && user != "" {
-			e.add("basic-not-encoded", Computed, at, "user and password stand there as they are, not in base64")
+			e.add("basic-not-encoded", Computed, at, "user name and password are in plain text, not in base64")
 		}
 		e.add("basic-not-base64", Computed, at, "the value of Basic is not base64 (RFC 7617 s2)")
 		return
@@ -867,15 +868,15 @@ func (e *evidence) basicForm(c *credential, value string) {
 		}
 	}
 	if !utf8.ValidString(decoded) && strings.Contains(decoded, ":") {
-		e.add("basic-not-utf8", Computed, at, "user or password has signs outside of ASCII, and they are not in UTF-8: most servers read UTF-8 (RFC 7617 s2.1)")
+		e.add("basic-not-utf8", Computed, at, "user name or password has characters outside of ASCII that are not in UTF-8 (RFC 7617 s2.1)")
 	} else if strings.IndexFunc(decoded, func(r rune) bool { return r > unicode.MaxASCII && unicode.IsPrint(r) }) >= 0 && utf8.ValidString(decoded) {
-		e.add("basic-outside-ascii", Computed, at, "user or password has signs outside of ASCII, in UTF-8: some servers read ISO 8859-1 (RFC 7617 s2.1)")
+		e.add("basic-outside-ascii", Computed, at, "user name or password has characters outside of ASCII, in UTF-8 (RFC 7617 s2.1)")
 	}
 	if hashForm.MatchString(pass) {
-		e.add("password-is-hash", Computed, at, "the password has the form of a hash, as servers store it")
+		e.add("password-is-hash", Computed, at, "the password has the form of a password hash")
 	}
 	if pass == "" && c.shape == nil && shortName.MatchString(user) {
-		e.add("password-empty-of-name", Computed, at, "the user name has no password behind it")
+		e.add("password-empty-of-name", Computed, at, "the password behind the user name is empty")
 	}
 	if user != "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("password-empty", Computed, at, "the password is empty")

@@ -191,19 +191,19 @@ func (d *diagnosis) derive() {
 	}
 	if auth := e.sent(secretInAuthorization); auth != nil {
 		if m := markedStamp.FindStringSubmatch(auth.value); m != nil && offMark.MatchString(m[1]) {
-			e.add("mark-off", Said, "Authorization", "the input says that the time of the request is off: %s", e.quote(m[1]))
+			e.add("mark-time-wrong", Said, "Authorization", "the input says that the time of the request is wrong: %s", e.quote(m[1]))
 		}
 	}
 	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("X-Ms-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && offMark.MatchString(v) {
-		e.add("mark-off", Said, "Date", "the input says that the time of the request is off")
+		e.add("mark-time-wrong", Said, "Date", "the input says that the time of the request is off")
 	}
 }
 
 // markedStamp matches words in place of the time of a signed request.
 var markedStamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(<[^<>]+>)`)
 
-// ofBody reports whether a passage stands in the body, the challenge or the reason phrase. A field of another name that means
-// something has a topic.
+// ofBody reports whether a passage stands in the body, the challenge or the reason phrase. Other fields count only if their
+// words have a topic.
 func ofBody(at string) bool {
 	return strings.HasPrefix(at, "body") || strings.HasPrefix(at, "WWW-Authenticate") || at == "reason phrase" || strings.Contains(at, "member")
 }
@@ -232,7 +232,7 @@ func (e *evidence) clientFacts() {
 	}
 	for _, w := range e.words {
 		if w.by == byLog && configuration.MatchString(w.text) {
-			e.add("configuration-named", Computed, w.at, "the input has the client's configuration: %s", e.quote(w.text))
+			e.add("configuration-named", Computed, w.at, "the input has a line of the client's configuration: %s", e.quote(w.text))
 			if m := fromVariable.FindStringSubmatch(w.text); m != nil {
 				e.add("configuration-variable", Computed, w.at, "the configuration takes the secret from the variable %s", e.quote(m[1]))
 			}
@@ -454,8 +454,8 @@ func (d *diagnosis) disputed(ranked []*score) bool {
 	})
 }
 
-// related puts the causes that are likely in this form behind the first. It fills a short list up with those that often look
-// the same as the first. If only base rates speak for the first, the form decides on it too.
+// related adds the causes that are likely in the form of the request, and to a short list those that often look the same as
+// the first. It orders the causes behind the first; if only base rates support the first, it orders the first too.
 func (d *diagnosis) related(ranked []*score) []*score {
 	if len(ranked) == 0 && !d.has("refused") || len(ranked) > 0 && ranked[0].sure() && ranked[0].closed {
 		return ranked
@@ -498,7 +498,7 @@ func (d *diagnosis) related(ranked []*score) []*score {
 	return ranked
 }
 
-// maxRelated bounds the causes that a form adds.
+// maxRelated is the length up to which the list is filled with causes that look the same.
 const maxRelated = 3
 
 // accepted reports whether the server accepted the request.

@@ -14,14 +14,14 @@ var registrationPath = regexp.MustCompile(`(?i)/(?:register|registration|clients
 // oauthPath matches the other addresses of an authorization server.
 var oauthPath = regexp.MustCompile(`(?i)/(?:token|authorize|authorization|introspect|revoke|userinfo|par|device_authorization|callback|jwks(?:\.json)?)/?$`)
 
-// discoveryFacts adds facts about how a client finds out where to sign in: metadata, registration and sessions of the Model
+// discoveryFacts adds facts about the discovery of an authorization server: metadata, registration and sessions of the Model
 // Context Protocol.
 func (e *evidence) discoveryFacts() {
 	r := e.request
 	members := bodyMembers(r)
 	_, redirects := members["redirect_uris"]
 	if strings.EqualFold(r.Method, "POST") && !e.seen["token-address"] && (redirects || registrationPath.MatchString(e.target.Path) && !e.seen["secret-in-body"] && e.authorizationServer()) {
-		e.add("registration-address", Computed, "address", "a client registers itself here (RFC 7591 s3)")
+		e.add("registration-address", Computed, "address", "the request registers a client (RFC 7591 s3)")
 	}
 	for _, doc := range e.documents() {
 		u, err := url.Parse(doc.url)
@@ -31,14 +31,14 @@ func (e *evidence) discoveryFacts() {
 		if before, after, ok := strings.Cut(u.Path, "/.well-known/oauth-authorization-server"); ok && text(doc.members, "issuer") != "" {
 			u.Path, u.RawQuery = before+after, ""
 			if issuer := text(doc.members, "issuer"); u.Host != "" && strings.TrimSuffix(issuer, "/") != strings.TrimSuffix(u.String(), "/") {
-				e.add("issuer-differs", Computed, "metadata issuer", "issuer is %s, the address of the metadata is that of %s (RFC 8414 s3.3)", e.quote(issuer), e.quote(u.String()))
+				e.add("issuer-differs", Computed, "metadata issuer", "issuer of the metadata is %s; their address is that of %s (RFC 8414 s3.3)", e.quote(issuer), e.quote(u.String()))
 			}
 		}
 		if strings.Contains(u.Path, "/.well-known/oauth-protected-resource") && text(doc.members, "resource") != "" && doc.members["authorization_servers"] == nil {
-			e.add("resource-without-servers", Computed, "metadata", "the metadata of the resource names no authorization_servers")
+			e.add("resource-without-servers", Computed, "metadata", "the metadata of the resource has no authorization_servers")
 		}
 		if text(doc.members, "token_endpoint") != "" && doc.members["registration_endpoint"] == nil && e.seen["registration-address"] {
-			e.add("registration-not-offered", Computed, "metadata", "the metadata of the authorization server names no registration_endpoint")
+			e.add("registration-not-offered", Computed, "metadata", "the metadata of the authorization server has no registration_endpoint")
 		}
 	}
 	if r.Header.Has("Mcp-Session-Id") {
@@ -48,11 +48,11 @@ func (e *evidence) discoveryFacts() {
 		e.add("origin-at-local", Computed, "Origin", "a page of %s asks a server on this machine", e.quote(origin.Host))
 	}
 	if strings.Contains(strings.ToLower(r.Header.Get("Accept")), "text/event-stream") && (r.Method == "GET" || r.Method == "") {
-		e.add("event-stream", Computed, "Accept", "the request asks for a stream of events: EventSource cannot set Authorization")
+		e.add("event-stream", Computed, "Accept", "the request asks for text/event-stream, as EventSource does, which cannot set Authorization")
 	}
 	for i, line := range e.allLines() {
 		if e.seen["none-sent"] && fieldSet.MatchString(line) {
-			e.add("field-set-unsent", Computed, fmt.Sprintf("line %d beside the exchange", i+1), "the program or its configuration sets Authorization, and the request has none")
+			e.add("field-set-unsent", Computed, fmt.Sprintf("line %d beside the exchange", i+1), "a line of a program or a configuration sets Authorization, and the request has none")
 		}
 	}
 	for _, ch := range e.challenges {
@@ -68,16 +68,16 @@ func (e *evidence) discoveryFacts() {
 			l := strings.ToLower(g.Name)
 			return strings.Contains(l, "csrf") || strings.Contains(l, "xsrf")
 		}) {
-			e.add("form-token-given", Computed, f.Name, "the refusal gives a token against forged requests in %s, and the request has none", e.quote(f.Name))
+			e.add("form-token-given", Computed, f.Name, "the refusal has a token against forged requests in %s, and the request has none", e.quote(f.Name))
 		}
 	}
 	if exchangePath.MatchString(e.target.Path) && (members["token"] != "" || members["jwt"] != "" || members["subject_token"] != "" || members["oidc_token"] != "" || members["id_token"] != "") {
-		e.add("token-exchanged", Computed, "body", "a token of another issuer is exchanged here: its owner has to be set up")
+		e.add("token-exchanged", Computed, "body", "the address exchanges a token of another issuer, which the body contains")
 	}
 	e.earlierUse(members)
 	for _, x := range e.c.Earlier() {
 		if x.Request != nil && x.Response != nil && strings.EqualFold(x.Request.Method, "OPTIONS") && x.Response.Status < 300 && sameHost(parseTarget(x.Request), e.target) && x.Response.Header.Has("Access-Control-Allow-Origin") {
-			e.add("preflight-passed", Computed, "history", "the preflight before it was accepted")
+			e.add("preflight-passed", Computed, "history", "the earlier preflight was accepted")
 		}
 	}
 	e.namedResource()
@@ -87,7 +87,7 @@ func (e *evidence) discoveryFacts() {
 // exchangePath matches addresses that take a token of another issuer in the body.
 var exchangePath = regexp.MustCompile(`(?i)/(?:mint-token|token[-_/]exchange|exchange[-_/]token|trusted_publishing|oidc/(?:token|exchange|login)|(?:auth/)?jwt/login|oidc)(?:/|$)`)
 
-// earlierUse compares the credentials with those of earlier exchanges.
+// earlierUse adds facts about the same credentials and redirects in earlier exchanges.
 func (e *evidence) earlierUse(members map[string]string) {
 	auth := e.request.Header.Get("Authorization")
 	for _, x := range e.c.Earlier() {
@@ -96,24 +96,24 @@ func (e *evidence) earlierUse(members map[string]string) {
 		}
 		before, status := parseTarget(x.Request), x.Response.Status
 		if token := members["refresh_token"]; token != "" && status == 200 && sameHost(before, e.target) && bodyMembers(x.Request)["refresh_token"] == token {
-			e.add("refresh-used-before", Computed, "history", "the same refresh token was accepted before: it may be good once")
+			e.add("refresh-used-before", Computed, "history", "an earlier request with the same refresh token was accepted")
 		}
 		if auth != "" && status >= 200 && status < 300 && !sameHost(before, e.target) && before.Path != e.target.Path && x.Request.Header.Get("Authorization") == auth {
 			e.add("accepted-by-other-host", Computed, "history", "%s accepted the same token, %s does not", e.quote(before.Host), e.quote(e.target.Host))
 		}
 		if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && status >= 300 && status < 400 && before.Scheme == "http" && to.Scheme == "https" && sameHost(before, e.target) && strings.EqualFold(to.Hostname(), before.Hostname()) {
-			e.add("http-led-to-https", Computed, "history", "the server leads from http to https")
+			e.add("http-led-to-https", Computed, "history", "an earlier redirect led from http to https")
 		}
 	}
 }
 
-// Lines of a server's configuration that name the issuer or the audience that it takes.
+// Patterns of lines of a server's configuration that name the issuer or the audience that it takes.
 var (
 	issuerLine   = regexp.MustCompile(`(?i)(?:^|[\s._-])(?:expected[ _-])?issuer(?:[_-]?ur[il])?["']?\s*[:=]\s*["']?([A-Za-z][^\s"',;]{3,200})`)
 	audienceLine = regexp.MustCompile(`(?i)(?:^|[\s._-])(?:expected[ _-])?(?:audience|resource_server_url)s?["']?\s*[:=]\s*["'\[]*([A-Za-z][^\s"',;\]]{3,200})`)
 )
 
-// configuredIdentity compares iss and aud of the token with lines of the server's configuration that stand beside the exchange.
+// configuredIdentity compares iss and aud of the token with lines of a configuration beside the exchange.
 func (e *evidence) configuredIdentity() {
 	c := e.sent(secretInAuthorization)
 	if c == nil || c.token == nil {
@@ -139,7 +139,7 @@ func (e *evidence) allLines() []string {
 	return append(strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines), e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
 }
 
-// besideLines returns the lines of a body that is no JSON and no page, and the lines below the exchange.
+// besideLines returns the lines of a body that is neither JSON nor HTML, and the lines below the exchange.
 func (e *evidence) besideLines() []string {
 	var lines []string
 	if body := e.response.Body[:min(len(e.response.Body), 4<<10)]; len(body) > 0 && !e.seen["body-json"] && !e.seen["body-html"] {
@@ -188,7 +188,7 @@ func (e *evidence) namedResource() {
 		if !fits(u.String()) && !fits(here.String()) {
 			e.add("aud-other-than-named", Computed, "claim aud", "aud is %s, the challenge names the metadata of %s (RFC 9728 s3.1)", e.quote(strings.Join(aud, " ")), e.quote(u.String()))
 			if slices.ContainsFunc(aud, func(a string) bool { v, err := url.Parse(a); return err == nil && v.Host != "" }) {
-				e.add("aud-of-other-address", Computed, "claim aud", "aud is an address, and another than that of the resource")
+				e.add("aud-of-other-address", Computed, "claim aud", "aud is an address and differs from that of the resource")
 			}
 		}
 	}

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Words in place of a secret, and forms of addresses, that tell what kind of request it is.
+// Patterns of words in place of a secret, of addresses and of fields, which tell the kind of the request.
 var (
-	markFresh    = regexp.MustCompile(`(?i)\b(?:fresh|freshly|just|newly|new)\b`)
+	markNew      = regexp.MustCompile(`(?i)\b(?:fresh|freshly|just|newly|new)\b`)
 	markVariable = regexp.MustCompile(`\b[A-Z][A-Z0-9]*_[A-Z0-9_]*(?:TOKEN|KEY|PAT|SECRET|PASSWORD)\b`)
 	markKey      = regexp.MustCompile(`(?i)\bkeys?\b`)
 	markAppPass  = regexp.MustCompile(`(?i)\bapp(?:lication)?[- ]?(?:specific )?password`)
@@ -31,7 +31,7 @@ var (
 	browserAgent  = regexp.MustCompile(`^Mozilla/`)
 )
 
-// formFacts adds the facts that tell the form of the request: which causes are likely if the answer gives no reason depends on it.
+// formFacts adds the facts that tell the form of the request. If the answer gives no reason, the likely causes depend on it.
 func (e *evidence) formFacts() {
 	path, agent := e.target.Path, e.request.Header.Get("User-Agent")
 	for i := range e.credentials {
@@ -51,11 +51,11 @@ func (e *evidence) formFacts() {
 		if c.scheme == "basic" && c.mark != "" && markKey.MatchString(text) {
 			e.add("key-as-password", Said, c.place, "the input says that the password is a key")
 		}
-		if c.mark != "" && markFresh.MatchString(text) {
-			e.add("told-fresh", Said, c.place, "the input says that the secret is new")
+		if c.mark != "" && markNew.MatchString(text) {
+			e.add("told-new", Said, c.place, "the input says that the secret is new")
 		}
 		if c.mark != "" && markVariable.MatchString(text) {
-			e.add("kept-secret", Computed, c.place, "a program keeps the secret in a setting: %s", e.quote(text))
+			e.add("kept-secret", Computed, c.place, "the input has the name of a variable in place of the secret: %s", e.quote(text))
 		}
 		if c.scheme == "basic" && c.mark != "" && markToken.MatchString(text) && !strings.Contains(strings.ToLower(text), "password") {
 			e.add("password-is-token", Said, c.place, "the input says that the password is a token: %s", e.quote(text))
@@ -77,14 +77,14 @@ func (e *evidence) formFacts() {
 		e.add("model-address", Computed, "address", "the address is one of a service of language models")
 	}
 	if browserAgent.MatchString(agent) || e.seen["origin-sent"] {
-		e.add("browser", Computed, "request", "a browser asks")
+		e.add("browser", Computed, "request", "User-Agent or Origin is that of a browser")
 	}
 	if _, ok := bodyMembers(e.request)["client_assertion"]; ok {
-		e.add("client-assertion", Computed, "body", "the client signs a token in place of its secret (RFC 7523)")
+		e.add("client-assertion", Computed, "body", "the body has a client_assertion, a signed token in place of the secret (RFC 7523 s2.2)")
 	}
 	members := bodyMembers(e.request)
 	if members["password"]+members["passwd"]+members["pw"] != "" && members["grant_type"] == "" && members["client_id"] == "" && members["client_secret"] == "" {
-		e.add("person-signs-in", Computed, "body", "a person signs in with a password")
+		e.add("person-signs-in", Computed, "body", "the body has a password and no parameter of OAuth")
 	}
 	var signature, moment bool
 	for _, f := range e.request.Header {
@@ -105,47 +105,47 @@ func (e *evidence) formFacts() {
 		signature, moment = signature || signatureName.MatchString(name), moment || momentName.MatchString(name)
 	}
 	if signature && moment && !e.seen["signed-address"] && !e.seen["signed-request"] && !e.seen["webhook-signed"] {
-		e.add("signed-fields", Computed, "request", "the request has a signature and a time of its own")
+		e.add("signed-fields", Computed, "request", "the request has fields or parameters for a signature and for a time")
 	}
 	if auth := e.sent(secretInAuthorization); auth != nil && auth.scheme == "oauth" {
-		e.add("oauth1-sent", Computed, auth.place, "the request is signed (RFC 5849)")
+		e.add("oauth1-sent", Computed, auth.place, "the request is signed by OAuth 1.0 (RFC 5849 s3.4)")
 	}
 	if host := e.target.Hostname(); publicHost(host) && !privateName.MatchString(host) {
-		e.add("public-service", Computed, "address", "%s is a name of the Internet", e.quote(host))
+		e.add("public-service", Computed, "address", "%s is a public host name", e.quote(host))
 	}
 	if e.seen["hosted-service"] {
 		e.add("public-service", Computed, "address", "%s is the address of a service", e.quote(e.target.Host))
 	}
 	if server := strings.ToLower(e.response.Header.Get("Server")); edgeServer.MatchString(server) && !strings.Contains(strings.ToLower(e.response.Header.Get("Content-Type")), "json") {
-		e.add("edge-answers", Computed, "Server", "%s may have answered in place of the application", e.quote(server))
+		e.add("edge-answers", Computed, "Server", "Server is %s, which can answer in place of the application", e.quote(server))
 	}
 	if text := string(e.response.Body[:min(len(e.response.Body), 4<<10)]); e.seen["front-page"] || strings.Contains(text, "<title>403 Forbidden</title>") && strings.Contains(text, "You don't have permission to access") {
-		e.add("server-page", Computed, "body", "the page is one of the web server, not of the application")
+		e.add("server-page", Computed, "body", "the body is an error page of the web server, not of the application")
 	}
 	if local := e.target.Hostname(); local == "localhost" || strings.HasPrefix(local, "127.") {
-		e.add("local-address", Computed, "address", "the server runs on the same machine")
+		e.add("local-address", Computed, "address", "the address is that of the same machine")
 	}
 	if auth := e.sent(secretInAuthorization); auth != nil && auth.token != nil && strings.HasPrefix(text(auth.token.header, "alg"), "HS") {
-		e.add("shared-key-token", Computed, auth.place, "the token is signed with a secret that both servers share")
+		e.add("shared-key-token", Computed, auth.place, "alg of the token is one of a shared secret")
 	}
 	for _, c := range e.challenges {
 		if realm, _ := c.Param("realm"); strings.EqualFold(c.Scheme, "Basic") && fileRealm.MatchString(realm) {
-			e.add("password-file", Computed, e.challengeField(), "the realm %s is one of servers with a file of passwords", e.quote(realm))
+			e.add("password-file", Computed, e.challengeField(), "the realm %s is a usual one of servers with a file of passwords", e.quote(realm))
 		}
 	}
 	if e.seen["front-page"] && e.seen["basic-sent"] || e.seen["front-caddy"] || e.seen["front-traefik"] {
-		e.add("password-file", Computed, "response", "the front end keeps a file of passwords")
+		e.add("password-file", Computed, "response", "the response is one of a front end that keeps a file of passwords")
 	}
 	body := e.response.Body[:min(len(e.response.Body), 8<<10)]
 	if text := string(body); strings.Contains(text, `"kind"`) && strings.Contains(text, `"Status"`) && strings.Contains(text, `"reason"`) {
-		e.add("kube-status", Computed, "body", "the body is a status of Kubernetes")
+		e.add("kube-status", Computed, "body", "the body is a Status object of Kubernetes")
 	}
 	if text := string(e.request.Body) + string(body); strings.Contains(text, "UsernameToken") || strings.Contains(text, "InvalidSecurity") || strings.Contains(text, "wsse:") {
-		e.add("message-security", Computed, "body", "the message has credentials of its own (WS-Security)")
+		e.add("message-security", Computed, "body", "the body has elements of WS-Security")
 	}
 	if slices.ContainsFunc(e.words, func(w passage) bool { return w.by != byPerson && putMissing.MatchString(w.text) }) || slices.ContainsFunc(e.c.Log[:min(len(e.c.Log), maxLogLines)], putMissing.MatchString) {
-		e.add("upload", Computed, "log", "the client tells of an upload that was answered 404")
-		e.add("told-404", Computed, "log", "the client tells of a status 404")
+		e.add("upload", Computed, "log", "a line of the client names an upload that was answered 404")
+		e.add("told-404", Computed, "log", "a line of the client names the status 404")
 	}
 }
 
@@ -200,8 +200,8 @@ var expectations = []expectation{
 	{"", "jwt-sent status-401 exp-ahead", "wrong-issuer wrong-audience bad-signature"},
 	{"", "jwt-sent status-401 public-service", "expired wrong-audience wrong-issuer"},
 	{"", "jwt-sent status-401", "expired bad-signature wrong-issuer"},
-	{"", "bearer-sent status-401 registry-address !told-fresh", "expired wrong-issuer unknown-signing-key"},
-	{"", "bearer-sent status-401 told-fresh !mcp", "clock-wrong wrong-audience not-yet-valid"},
+	{"", "bearer-sent status-401 registry-address !told-new", "expired wrong-issuer unknown-signing-key"},
+	{"", "bearer-sent status-401 told-new !mcp", "clock-wrong wrong-audience not-yet-valid"},
 	{"", "bearer-sent status-401 secret-is-key public-service", "wrong-secret wrong-place revoked"},
 	{"", "bearer-sent status-401 secret-is-key", "wrong-secret wrong-scheme wrong-credential-kind"},
 	{"", "bearer-sent status-401 client-tool", "wrong-secret expired credentials-not-chosen"},
@@ -221,7 +221,7 @@ var expectations = []expectation{
 	{"", "basic-sent status-401", "wrong-secret app-password-needed server-store-mangled"},
 	{"", "session-in-field", "session-ended expired wrong-secret"},
 	{"", "key-sent status-401 model-address", "wrong-secret credentials-not-chosen wrong-place"},
-	{"", "key-sent status-401 told-fresh", "wrong-secret not-yet-valid account-not-active"},
+	{"", "key-sent status-401 told-new", "wrong-secret not-yet-valid account-not-active"},
 	{"", "key-sent status-401 token-field", "wrong-secret expired revoked"},
 	{"", "key-sent status-401 public-service", "wrong-secret wrong-place wrong-credential-kind"},
 	{"", "key-sent status-401", "wrong-secret wrong-place revoked"},

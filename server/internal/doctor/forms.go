@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// form is a form of text that names a cause. It says more than single words do.
+// form is a pattern of text that names a cause. It tells more than the single words of words.txt.
 type form struct {
 	topic  string
 	always bool   // it stands for all other topics of the text; else only where no other special one was found

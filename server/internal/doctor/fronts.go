@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Forms that show who answered and who asked, where the answer gives no reason.
+// Patterns that show which server answered and which client asked, where the answer gives no reason.
 var (
 	checkAgent = regexp.MustCompile(`(?i)^(?:kube-probe|googlehc|elb-healthchecker|amazon-route53-health|consul health|cloudflare-traffic-manager|uptime|pingdom|blackbox|haproxy|alb-health|azure traffic manager|load balancer agent|edge health probe|datadog agent/health)`)
 	checkPath  = regexp.MustCompile(`(?i)/(?:healthz?|livez?|readyz|health-?check|liveness|readiness|-/healthy|-/ready|actuator/health|ping|heartbeat)(?:/(?:live|liveness|ready|readiness))?/?$`)
@@ -16,7 +16,7 @@ var (
 	waitsAgent = regexp.MustCompile(`(?i)^(?:docker|containerd|buildkit|podman|skopeo|crane|oras|git/|jgit|svn|serf|apache-maven|maven|davfs2|cadaver|mirall|microsoft-webdav|microsoft office|wget)`)
 )
 
-// edges are fields and cookies that a network in front of a server adds to the answers that it makes itself.
+// edges lists fields and cookies that a network in front of a server adds to its own answers.
 var edges = []struct{ field, contains, name string }{
 	{"Server", "akamaighost", "Akamai"},
 	{"Server", "sucuri", "Sucuri"},
@@ -51,20 +51,21 @@ var edges = []struct{ field, contains, name string }{
 	{"Cf-Mitigated", "", "Cloudflare"},
 }
 
-// fronts are products that sign people in before another program is asked.
+// fronts lists products that sign users in before they pass a request to another program.
 var fronts = []string{"OAuth2 Proxy", "Authelia or Authentik", "Cloudflare Access", "Google Identity-Aware Proxy", "Oathkeeper"}
 
-// genericRealms are realms that a person writes into the configuration of a front end. Programs name themselves.
+// genericRealms matches realms that an operator writes into the configuration of a front end. Programs use their own names.
 var genericRealms = regexp.MustCompile(`(?i)^(?:traefik|authelia|authentik|caddy|(?:restricted|private|protected|secured?|closed|internal)(?: (?:area|content|site|access|zone|page|server|files))?|` +
 	`(?:auth\w*|login|password|authentication|authorization)(?: is)? (?:required|needed|protected)(?: ?-.*)?|admin(?:istrator)?(?:'?s)?(?: (?:area|login|only))?|members only|basic auth|staging|dev(?:elopment)?|no entry|please log ?in|who are you\??|enter password)$`)
 
-// frontFacts adds facts about who answered, and who asked, that stand in fields.
+// frontFacts adds facts about the server that answered and the client that asked: networks and front ends, health checks,
+// clients that wait for a challenge, texts that firewalls refuse.
 func (e *evidence) frontFacts() {
 	r := e.response
 	for _, f := range r.Header {
 		for _, edge := range edges {
 			if nameIs(f.Name, edge.field) && strings.Contains(strings.ToLower(f.Value), edge.contains) {
-				e.add("edge-answered", Computed, f.Name, "%s is a field of %s, a network in front of the server", e.quote(f.Name), edge.name)
+				e.add("edge-answered", Computed, f.Name, "the response has the field %s of %s, a network in front of the server", e.quote(f.Name), edge.name)
 			}
 		}
 	}
@@ -73,27 +74,27 @@ func (e *evidence) frontFacts() {
 	}
 	has := func(name, part string) bool { return strings.Contains(strings.ToLower(r.Header.Get(name)), part) }
 	if has("X-Content-Type-Options", "nosniff") && (has("X-Frame-Options", "deny") || has("X-XSS-Protection", "0") || has("X-XSS-Protection", "1; mode=block")) && !r.Header.Has("X-Powered-By") && r.Reason == "" {
-		e.add("spring-like", Computed, "response", "a status without its phrase, X-Content-Type-Options and X-Frame-Options: a refusal of Spring Security looks so")
+		e.add("spring-like", Computed, "response", "the status has no reason phrase, and the fields of security are those of Spring Security")
 	}
 	agent := e.request.Header.Get("User-Agent")
 	if checkAgent.MatchString(agent) {
-		e.add("check-asks", Computed, "User-Agent", "a health check asks: %s", e.quote(agent))
+		e.add("check-asks", Computed, "User-Agent", "User-Agent is that of a health check: %s", e.quote(agent))
 	}
 	if checkPath.MatchString(e.target.Path) {
 		e.add("check-address", Computed, "address", "the address is one for health checks")
 	}
 	if slices.Contains([]string{"PROPFIND", "PROPPATCH", "REPORT", "MKCOL", "MKCALENDAR"}, strings.ToUpper(e.request.Method)) {
-		e.add("dav-method", Computed, "method", "clients of WebDAV wait for a challenge")
+		e.add("dav-method", Computed, "method", "the method is one of WebDAV, whose clients wait for a challenge")
 	}
 	if waitsAgent.MatchString(agent) || e.target.Path == "/v2/" || e.seen["dav-method"] {
-		e.add("client-waits", Computed, "request", "such a client asks without credentials first, and sends them for a challenge")
+		e.add("client-waits", Computed, "request", "the client is one that sends its credentials only after a challenge")
 	}
 	query, err := url.QueryUnescape(e.target.RawQuery)
 	if err != nil {
 		query = e.target.RawQuery
 	}
 	if attackForm.Match(e.request.Body[:min(len(e.request.Body), 16<<10)]) || attackForm.MatchString(query) || attackForm.MatchString(e.target.Path) {
-		e.add("attack-like", Computed, "request", "the request has text that firewalls take for an attack")
+		e.add("attack-like", Computed, "request", "the request contains text that firewalls take for an attack")
 	}
 	secret, server := false, ""
 	for name, value := range bodyMembers(e.request) {
@@ -108,39 +109,39 @@ func (e *evidence) frontFacts() {
 	}
 	for _, p := range e.products {
 		if slices.Contains(fronts, p.Name) {
-			e.add("front-product", Computed, "response", "a sign-in in front of the application answered: %s", p.Name)
+			e.add("front-product", Computed, "response", "the answer is one of a sign-in in front of the application: %s", p.Name)
 		}
 	}
 	for _, name := range personFields {
 		if e.request.Header.Has(name) && !e.request.Header.Has("Authorization") {
-			e.add("person-in-field", Computed, name, "the field %s names the person: the server takes it from its front end alone", e.quote(name))
+			e.add("person-in-field", Computed, name, "the field %s names the user, as front ends send it to the server behind them", e.quote(name))
 			break
 		}
 	}
 	if relayPath.MatchString(e.target.Path) {
-		e.add("relay-address", Computed, "address", "the address is that of models: a gateway has this address too, and asks the vendor with a key of its own")
+		e.add("relay-address", Computed, "address", "the address is that of models; gateways have it too, and use their own key at the vendor")
 	}
 	for i := range e.credentials {
 		if c := &e.credentials[i]; c.kind == secretInField && strings.Contains(c.place, "_") {
-			e.add("underscore-in-name", Computed, c.place, "the name of the field %s has an underscore: nginx and Apache leave such fields out", e.quote(c.place))
+			e.add("underscore-in-name", Computed, c.place, "the name of the field %s has an underscore; nginx and Apache drop such fields unless they are configured otherwise", e.quote(c.place))
 		}
 	}
 	if e.target.Scheme == "http" && !localHost(e.target.Hostname()) {
 		for _, c := range setCookies(r.Header) {
 			if c.Secure && c.Value != "" && c.MaxAge >= 0 {
-				e.add("secure-over-http", Computed, "Set-Cookie", "the cookie %s is Secure and the address is plain http: the browser does not keep it", e.quote(c.Name))
+				e.add("secure-over-http", Computed, "Set-Cookie", "the cookie %s is Secure and the address is plain http; browsers discard it", e.quote(c.Name))
 			}
 		}
 		for _, w := range e.words {
 			if w.by == byLog && e.target.Hostname() != "" && strings.Contains(strings.ToLower(w.text), "https://"+strings.ToLower(e.target.Hostname())) {
-				e.add("https-configured", Computed, w.at, "the server is known as https, and the address is plain http: %s", e.quote(w.text))
+				e.add("https-configured", Computed, w.at, "a line names the server with https, and the address is plain http: %s", e.quote(w.text))
 			}
 		}
 	}
 }
 
-// contrastFacts compares the refused exchange with those that were accepted, before it or after it. A person who pastes
-// both shows what makes the difference.
+// contrastFacts compares the refused exchange with those that were accepted, before it or after it. Their differences show
+// the cause.
 func (e *evidence) contrastFacts() {
 	if e.c.Subject < 0 {
 		return
@@ -160,15 +161,15 @@ func (e *evidence) contrastFacts() {
 		sameMethod := strings.EqualFold(x.Request.Method, e.request.Method)
 		switch {
 		case sameHost(other, e.target) && samePath && sameMethod && other.Scheme == "https" && e.target.Scheme == "http":
-			e.add("accepted-by-https", Computed, "history", "the same request is accepted by https")
+			e.add("accepted-by-https", Computed, "history", "the same request over https was accepted")
 		case len(have) > 0 && sameHost(other, e.target) && samePath && sameMethod && other.Scheme == "http" && e.target.Scheme == "https":
-			e.add("works-behind", Computed, "history", "the same request is accepted by http: another part of the server's configuration answers there")
+			e.add("works-behind", Computed, "history", "the same request over http was accepted")
 		case sameHost(other, e.target) && samePath && sameMethod && x.Request.URL == e.request.URL && otherAgentAlone(x.Request, e.request):
 			e.add("other-agent-accepted", Computed, "history", "the same request was accepted with the User-Agent %s", e.quote(x.Request.Header.Get("User-Agent")))
 		case len(have) > 0 && other.Host != "" && e.target.Host != "" && !sameHost(other, e.target) && endsAlike(other.Path, e.target.Path) && sameMethod:
-			e.add("works-behind", Computed, "history", "the same credentials are accepted by %s", e.quote(other.Host))
+			e.add("works-behind", Computed, "history", "%s accepted the same credentials", e.quote(other.Host))
 		case sameHost(other, e.target) && e.seen["unsafe-method"] && (strings.EqualFold(x.Request.Method, "GET") || strings.EqualFold(x.Request.Method, "HEAD")) && len(have) > 0:
-			e.add("reading-accepted", Computed, "history", "the same credentials are accepted for %s, the refused request has %s", e.quote(x.Request.Method), e.quote(e.request.Method))
+			e.add("reading-accepted", Computed, "history", "the same credentials were accepted with the method %s; the refused request has %s", e.quote(x.Request.Method), e.quote(e.request.Method))
 		}
 		if (i > e.c.Subject || !e.request.Header.Has("Authorization")) && sameHost(other, e.target) && len(have) > 0 && !samePath {
 			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(other.Path))
@@ -176,7 +177,7 @@ func (e *evidence) contrastFacts() {
 	}
 }
 
-// triedFacts adds facts about earlier tries at the same address: with other secrets, or while the server failed.
+// triedFacts adds facts about earlier requests to the same address: with other secrets, or while the server failed.
 func (e *evidence) triedFacts() {
 	others := 0
 	for _, x := range e.c.Earlier() {
@@ -186,16 +187,16 @@ func (e *evidence) triedFacts() {
 		alike := slices.Equal(credentialsOf(x.Request), credentialsOf(e.request)) && string(x.Request.Body) == string(e.request.Body)
 		switch s := x.Response.Status; {
 		case s >= 500 && alike:
-			e.add("failed-before", Computed, "history", "the same request was answered %d before: something that the server needs did not answer", s)
+			e.add("failed-before", Computed, "history", "an earlier identical request was answered with %d", s)
 		case (s == 401 || s == 403 || s == 400 || s == 422) && !alike && (len(credentialsOf(x.Request)) > 0 || len(x.Request.Body) > 0):
 			if others++; others >= 2 {
-				e.add("several-tried", Computed, "history", "%d requests with other secrets were refused before", others)
+				e.add("several-tried", Computed, "history", "%d earlier requests with other secrets were refused", others)
 			}
 		}
 	}
 }
 
-// endsAlike reports whether two paths are the same but for a part at the beginning of one, such as a stage.
+// endsAlike reports whether two paths are equal, or one has another part before it, such as a stage.
 func endsAlike(a, b string) bool {
 	return a == b || len(a) > 1 && len(b) > 1 && (strings.HasSuffix(a, b) || strings.HasSuffix(b, a))
 }
@@ -212,7 +213,7 @@ func credentialsOf(r *Request) (list []string) {
 	return list
 }
 
-// Lines of a configuration, a store or a log beside the exchange.
+// Patterns of lines of a configuration, a store or a log beside the exchange.
 var (
 	hashLine     = regexp.MustCompile(`(?i)^\s*(?:-\s+)?["']?[\w.@-]{1,60}:(?:\$(?:apr1|2[abxy]|1|5|6|argon2\w*|scrypt|pbkdf2[\w-]*)\$\S+|\{(?:SHA|SSHA|PLAIN|CRYPT|MD5)\}\S+|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})["']?\s*$`)
 	hashSet      = regexp.MustCompile(`(?i)(?:password|passwd|auth|users?|hash)["']?\s*[=:]\s*["']?[\w.@-]{0,60}:?(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|\{(?:SHA|SSHA|MD5)\}\S+)["']?\s*$`)
@@ -228,7 +229,7 @@ var (
 	hidesField   = regexp.MustCompile(`(?i)\b(?:proxy|fastcgi|uwsgi|grpc)_hide_header\s+"?WWW-Authenticate|\bheader_down\s+-WWW-Authenticate|\bHeader\s+(?:always\s+)?unset\s+"?WWW-Authenticate|\bdel-header\s+WWW-Authenticate|\bunset\s+(?:be)?resp\.http\.WWW-Authenticate|\berror_page\s+401\b|\bproxy_intercept_errors\s+on`)
 )
 
-// orders are calls and settings that have to stand in this order, as a server runs them in turn.
+// orders lists pairs of calls and settings: the first has to stand before the second, since a server runs them in this order.
 var orders = [][2]string{
 	{"UseAuthentication", "UseAuthorization"},
 	{"UseRouting", "UseAuthorization"},
@@ -259,15 +260,15 @@ func (e *evidence) besideFacts() {
 		}{
 			{hashLine, "hash-shown", "the stored secret is shown"},
 			{hashSet, "hash-shown", "the stored secret is shown"},
-			{quotedValue, "quotes-in-environment", "quotation marks stand in a variable: some programs take them for a part of the value"},
+			{quotedValue, "quotes-in-environment", "the value of a variable has quotation marks, which some programs take as part of it"},
 			{emptySetting, "setting-empty", "a setting of the check is empty"},
 			{fieldDropped, "configuration-drops", "the configuration drops Authorization"},
-			{dollarInside, "configuration-expands", "a dollar sign stands in a secret where it is expanded: write it twice"},
-			{listSet, "front-lists", "a list of addresses is configured"},
-			{forwardsNone, "front-forwards-few", "the front end passes few fields on"},
-			{settingTold, "setting-lacks", "the server lacks a setting of the check"},
-			{banLine, "ban-told", "a line tells of a ban or of a list of addresses"},
-			{anonymousOff, "default-denies", "the configuration refuses all that it does not name"},
+			{dollarInside, "configuration-expands", "a secret has a single dollar sign in a place that expands variables"},
+			{listSet, "front-lists", "the configuration has a list of addresses"},
+			{forwardsNone, "front-forwards-few", "the configuration of the front end does not forward header fields"},
+			{settingTold, "setting-lacks", "the line says that a setting of the server is missing"},
+			{banLine, "ban-told", "the line names a ban or a list of addresses"},
+			{anonymousOff, "default-denies", "the configuration refuses each request that it does not allow explicitly"},
 			{hidesField, "challenge-hidden", "the configuration removes or replaces the challenge"},
 		} {
 			if !e.seen[f.id] && f.form.MatchString(line) {
@@ -275,18 +276,18 @@ func (e *evidence) besideFacts() {
 			}
 		}
 		if environment.MatchString(line) && cutHash.MatchString(line) && !strings.Contains(line, "$$") {
-			e.add("configuration-expands", Computed, "line", "single dollar signs stand where they are expanded: write each of them twice")
+			e.add("configuration-expands", Computed, "line", "the line has single dollar signs in a place that expands variables")
 		}
 	}
 	for _, w := range e.words {
 		if w.by != byPerson && upstreamLog.MatchString(w.text) {
-			e.add("upstream-logged", Computed, w.at, "the text tells that another server refused: %s", e.quote(w.text))
+			e.add("upstream-logged", Computed, w.at, "the text names a refusal by another server: %s", e.quote(w.text))
 		}
 	}
 	all := strings.Join(lines, "\n")
 	for _, o := range orders {
 		if first, second := strings.Index(all, o[0]), strings.Index(all, o[1]); second >= 0 && first > second {
-			e.add("order-wrong", Computed, "line", "%s stands before %s: the order is the other way round", o[1], o[0])
+			e.add("order-wrong", Computed, "line", "%s stands before %s; it belongs after it", o[1], o[0])
 		}
 	}
 }

@@ -21,7 +21,7 @@ type habit struct {
 	beside  []string // fields that belong beside the credentials
 }
 
-// habits returns the content of habits.txt. A mistake in the embedded file is a mistake of the program: it panics.
+// habits returns the content of habits.txt. It panics on an invalid line: the file is part of the program.
 var habits = sync.OnceValue(func() []habit {
 	list, err := readHabits(habitFile)
 	if err != nil {
@@ -42,7 +42,7 @@ func readHabits(file string) (list []habit, err error) {
 		}
 		parts := strings.Split(line, "|")
 		if len(parts) < 3 || len(parts) > 5 {
-			return nil, fmt.Errorf("doctor: habits.txt line %d: 3 to 5 parts belong there", i+1)
+			return nil, fmt.Errorf("doctor: habits.txt line %d: the line has %d parts, 3 to 5 are allowed", i+1, len(parts))
 		}
 		h := habit{name: strings.TrimSpace(parts[0]), places: strings.Fields(parts[1]), takes: strings.Fields(parts[2])}
 		if name, ok := strings.CutPrefix(strings.TrimSpace(parts[1]), "@"); ok {
@@ -115,10 +115,10 @@ func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	if other, ok := strings.CutPrefix(begin, "!"); ok {
 		return !strings.HasPrefix(c.value, other) && (other != "ey" || !strings.Contains(strings.ToLower(c.mark), "jwt"))
 	}
-	return begin == "" || strings.HasPrefix(c.value, begin) || strings.HasPrefix(c.value, "<") && e.seen["secret-is-key"] == retired // a mask shows no begin
+	return begin == "" || strings.HasPrefix(c.value, begin) || strings.HasPrefix(c.value, "<") && e.seen["secret-is-key"] == retired // a mask does not show how the secret begins
 }
 
-// userFits compares the user name of Basic with the one that a token is sent with.
+// userFits reports whether the user name of Basic is the one that belongs to a token.
 func userFits(c *credential, want string) bool {
 	switch {
 	case want == "-":
@@ -139,7 +139,7 @@ var (
 	afterOrganisation = regexp.MustCompile(`(?i)\b(?:works?|worked|accepted|200) (?:again )?(?:after|once|when)\b.{0,60}\b(?:sso|saml|single sign-?on|consent|organi[sz]ation|identity provider)\b`)
 )
 
-// toldNetwork reads what the user says about other places and times.
+// toldNetwork adds facts about words of the user: where or when the same request is accepted.
 func (e *evidence) toldNetwork() {
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		at := fmt.Sprintf("log line %d", i+1)
@@ -170,11 +170,11 @@ func (e *evidence) habitFacts() {
 	for _, c := range sent {
 		if job := strings.EqualFold(c.place, "JOB-TOKEN") || strings.EqualFold(c.place, "parameter job_token") || strings.Contains(c.value, "CI_JOB_TOKEN") || strings.HasPrefix(c.value, "glcbt-"); job &&
 			strings.Contains(e.target.Path, "/api/v4/") && !jobPath.MatchString(e.target.Path) {
-			e.add("job-token-elsewhere", Computed, c.place, "the token of a job is taken by few addresses, and this is none of them")
+			e.add("job-token-elsewhere", Computed, c.place, "the token is that of a job; GitLab takes it at few addresses, and not at this one")
 		}
 		if c.scheme == "basic" && c.user == "guest" && !localHost(e.target.Hostname()) &&
 			(e.target.Port() == "15672" || slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == "RabbitMQ" })) {
-			e.add("user-of-localhost", Computed, c.place, "the user guest of RabbitMQ may sign in from the server's own machine alone")
+			e.add("user-of-localhost", Computed, c.place, "the user name is guest, which RabbitMQ accepts only from its own machine")
 		}
 	}
 	for _, h := range habits() {
@@ -190,12 +190,12 @@ func (e *evidence) habitFacts() {
 			return ""
 		}
 		if at := fits(h.retired, true); at != "" {
-			e.add("form-retired", Computed, at, "%s took credentials in this form once, and takes %s now", h.name, showForms(h.takes))
+			e.add("form-retired", Computed, at, "%s no longer takes credentials in this form; it takes %s", h.name, showForms(h.takes))
 			return
 		}
 		for _, name := range h.beside {
 			if e.request.Whole && !e.request.Header.Has(name) {
-				e.add("companion-absent", Computed, name, "%s wants the field %s beside the credentials, and the request has none", h.name, name)
+				e.add("companion-absent", Computed, name, "%s requires the field %s beside the credentials, and the request does not have it", h.name, name)
 			}
 		}
 		if len(h.takes) == 0 || fits(h.takes, false) != "" {
@@ -219,7 +219,7 @@ func (e *evidence) habitFacts() {
 	}
 }
 
-// showUser returns the words for the user name of a token.
+// showUser returns text for the user name that belongs to a token.
 func showUser(form string) string {
 	switch user := strings.TrimPrefix(form, "basic="); {
 	case user == "-":
@@ -231,7 +231,7 @@ func showUser(form string) string {
 	}
 }
 
-// showForms returns the forms in words.
+// showForms returns text for the forms.
 func showForms(forms []string) string {
 	var words []string
 	for _, form := range forms {
@@ -255,7 +255,7 @@ func showForms(forms []string) string {
 	return strings.Join(words, " or ")
 }
 
-// showPlace returns the place of a credential in words.
+// showPlace returns text for the place of a credential.
 func (e *evidence) showPlace(c *credential) string {
 	if c.scheme != "" {
 		return "the scheme " + e.quote(c.scheme)

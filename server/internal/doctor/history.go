@@ -105,7 +105,7 @@ func (e *evidence) responseFacts() {
 	if v := r.Header.Get("Retry-After"); v != "" {
 		e.add("retry-after", Computed, "Retry-After", "the server says: ask again after %s", e.quote(v))
 	}
-	e.heldScopes()
+	e.grantedScopes()
 	for _, f := range r.Header {
 		if l := strings.ToLower(f.Name); strings.Contains(l, "ratelimit-remaining") || strings.Contains(l, "rate-limit-remaining") || strings.Contains(l, "ratelimit-requests-remaining") {
 			if rest, _, _ := strings.Cut(f.Value, ";"); strings.TrimSpace(rest) == "0" { // a window may follow: 0;w=21600
@@ -119,7 +119,7 @@ func (e *evidence) responseFacts() {
 		used, limit := strings.TrimSpace(r.Header.Get(prefix+"Used")), strings.TrimSpace(r.Header.Get(prefix+"Limit"))
 		if u, err := strconv.Atoi(used); err == nil && !r.Header.Has(prefix+"Remaining") {
 			if l, err := strconv.Atoi(limit); err == nil && u >= l && l > 0 {
-				e.add("limit-spent", Computed, prefix+"Used", "the limit is used up: %d of %d", u, l)
+				e.add("limit-spent", Computed, prefix+"Used", "%d requests of a limit of %d are used", u, l)
 			}
 		}
 	}
@@ -136,31 +136,31 @@ func (e *evidence) responseFacts() {
 	}
 	body := strings.ToLower(string(r.Body[:min(len(r.Body), 8<<10)]))
 	if e.seen["body-html"] && (strings.Contains(body, "nginx</") || strings.Contains(body, "<center>nginx") || strings.Contains(body, "nginx/")) {
-		e.add("front-nginx", Computed, "body", "the page is nginx's own")
+		e.add("front-nginx", Computed, "body", "the body is an error page of nginx")
 		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
 	}
 	if own := strings.TrimSpace(body); r.Status == 401 && (own == "" || own == "401 unauthorized" || own == "unauthorized") && e.frontRealm() {
 		e.add("front-page", Computed, "response", "the response is the front end's own, not the application's")
 	}
 	if e.seen["body-html"] && e.seen["front-nginx"] && strings.Contains(body, "<title>401 authorization required") {
-		e.add("front-page", Computed, "body", "the page is nginx's own")
+		e.add("front-page", Computed, "body", "the body is an error page of nginx")
 	}
 	if e.seen["body-html"] && strings.Contains(body, "this server could not verify that you") {
 		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
 	}
 }
 
-// davPath matches the addresses at which clients of calendars and address books begin (RFC 6764 s5).
+// davPath matches the addresses where clients of calendars and address books find their server (RFC 6764 s5).
 var davPath = regexp.MustCompile(`(?i)/\.well-known/(?:cal|card)dav\b`)
 
-// otherKnown matches addresses of RFC 8615 that have nothing to do with sign-ins.
+// otherKnown matches well-known addresses that are not metadata of a sign-in (RFC 8615 s3).
 var otherKnown = regexp.MustCompile(`(?i)/\.well-known/(?:acme-challenge|keybase|security\.txt|apple-app-site-association|assetlinks|change-password|ca(?:l|rd)dav|pki-validation|matrix|nostr|host-meta|webfinger|nodeinfo|dnt|gpc)`)
 
 // signInElsewhere matches addresses of sign-ins by their host, or by a parameter that brings the browser back.
 var signInElsewhere = regexp.MustCompile(`(?i)^https?://(?:auth|login|sso|idp|id|accounts|signin|keycloak|authelia|authentik)[.-]|cloudflareaccess\.com/|/my\.policy|[?&](?:rd|redirect_uri|returnurl|return_to|SAMLRequest|goto|continue)=`)
 
-// heldScopes compares the scopes of the token with those that the address takes, as GitHub and Bitbucket tell them.
-func (e *evidence) heldScopes() {
+// grantedScopes compares the scopes of the token with those that the address takes, as GitHub and Bitbucket send them.
+func (e *evidence) grantedScopes() {
 	r := e.response
 	if !r.Header.Has("X-Accepted-OAuth-Scopes") || !r.Header.Has("X-OAuth-Scopes") || r.Status < 400 {
 		return
@@ -168,13 +168,13 @@ func (e *evidence) heldScopes() {
 	list := func(name string) []string {
 		return strings.FieldsFunc(strings.ToLower(r.Header.Get(name)), func(c rune) bool { return c == ',' || c == ' ' })
 	}
-	held, wanted := list("X-OAuth-Scopes"), list("X-Accepted-OAuth-Scopes")
+	granted, wanted := list("X-OAuth-Scopes"), list("X-Accepted-OAuth-Scopes")
 	switch {
 	case len(wanted) == 0:
-	case slices.ContainsFunc(wanted, func(s string) bool { return slices.Contains(held, s) }):
-		e.add("scope-held", Computed, "X-OAuth-Scopes", "the token has a scope that the address takes: %s", e.quote(r.Header.Get("X-OAuth-Scopes")))
+	case slices.ContainsFunc(wanted, func(s string) bool { return slices.Contains(granted, s) }):
+		e.add("scope-granted", Computed, "X-OAuth-Scopes", "the token has a scope that the address takes: %s", e.quote(r.Header.Get("X-OAuth-Scopes")))
 	default:
-		e.add("scope-not-held", Computed, "X-OAuth-Scopes", "the address takes %s, the token has %s", e.quote(r.Header.Get("X-Accepted-OAuth-Scopes")),
+		e.add("scope-not-granted", Computed, "X-OAuth-Scopes", "the address takes %s, the token has %s", e.quote(r.Header.Get("X-Accepted-OAuth-Scopes")),
 			cmp.Or(e.quote(r.Header.Get("X-OAuth-Scopes")), "none"))
 	}
 }
@@ -309,7 +309,7 @@ func (e *evidence) metadataAddress(c challenge) {
 	case localHost(u.Hostname()) || clusterName.MatchString(u.Hostname()) || !strings.Contains(u.Hostname(), "."):
 		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, an inner name; the address is of %s", e.quote(named), e.quote(e.target.Host))
 	case u.Port() != "" && e.target.Port() == "" && strings.EqualFold(u.Hostname(), here) && u.Port() != "443":
-		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, with the port %s of the server behind the front end", e.quote(named), u.Port())
+		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, with the port %s, which the address of the request does not have", e.quote(named), u.Port())
 	case u.Scheme == "http" && e.target.Scheme == "https":
 		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, http behind https", e.quote(named))
 	}
@@ -358,7 +358,7 @@ var oauthErrors = []string{
 	"authorization_pending", "expired_token", "invalid_target", "mfa_required", "unsupported_token_type",
 }
 
-// Words in place of a message of NTLM or of a ticket.
+// Patterns of words in place of a message of NTLM or of a ticket.
 var (
 	markedNTLM   = regexp.MustCompile(`(?i)\bntlm(?:ssp)?\b`)
 	markedFirst  = regexp.MustCompile(`(?i)\b(?:type|message)[- ]?(?:1|one)\b|\bfirst message\b|\bnegotiate message\b`)
@@ -386,7 +386,7 @@ func (e *evidence) windowsFacts(auth *credential) {
 		e.add("ticket-sent", Computed, auth.place, "Negotiate carries a Kerberos ticket")
 	}
 	if proto := e.request.Proto + " " + e.response.Proto; (ntlm || auth.scheme == "ntlm") && (strings.Contains(proto, "HTTP/2") || strings.Contains(proto, "HTTP/3") || strings.EqualFold(strings.TrimSpace(proto), "h2")) {
-		e.add("ntlm-over-streams", Computed, auth.place, "NTLM signs in a connection, and the version of HTTP shares one among many requests: it is used with HTTP/1.1")
+		e.add("ntlm-over-streams", Computed, auth.place, "NTLM authenticates a connection, and the request uses a version of HTTP whose connections carry many requests at once")
 	}
 	for _, c := range e.challenges {
 		if strings.HasPrefix(c.Token68, "TlRMTVNTUAAC") && strings.HasPrefix(value, "TlRMTVNTUAAB") {
@@ -429,7 +429,7 @@ func (e *evidence) historyFacts() {
 		}
 		if status >= 301 && status <= 303 && len(bodyMembers(x.Request)) > 0 && len(e.request.Body) == 0 && auth == "" && e.request.Whole && strings.EqualFold(e.request.Method, "GET") {
 			if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && originOf(to) != originOf(before) && to.Path == e.target.Path {
-				e.add("body-lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client made GET of %s: its body is gone (RFC 9110 s15.4.2)", e.quote(originOf(before)), e.quote(originOf(to)), e.quote(x.Request.Method))
+				e.add("body-lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client sent GET in place of %s, without the body (RFC 9110 s15.4.2)", e.quote(originOf(before)), e.quote(originOf(to)), e.quote(x.Request.Method))
 			}
 		}
 		if status >= 300 && status < 400 && x.Response.Header.Get("Location") != "" {
@@ -444,15 +444,15 @@ func (e *evidence) historyFacts() {
 		if status >= 200 && status < 300 && same && auth != "" && x.Request.Header.Get("Authorization") == auth {
 			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(before.Path))
 			if before.Path == e.target.Path && before.Scheme == e.target.Scheme && strings.EqualFold(x.Request.Method, e.request.Method) && sameBody(x.Request, e.request) {
-				e.add("worked-before", Computed, "history", "the same request was accepted before")
+				e.add("worked-before", Computed, "history", "an earlier identical request was accepted")
 			}
 		}
 		if status >= 200 && status < 300 && same && auth == "" && x.Request.URL != e.request.URL && e.sameKey(x.Request) {
 			e.add("worked-elsewhere", Computed, "history", "the same key was accepted for %s", e.quote(before.Path))
 		}
 		if status >= 200 && status < 300 && same && auth == "" && e.seen["key-in-query"] && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method {
-			e.add("worked-before", Computed, "history", "the same request was accepted before")
-			e.add("key-worked-before", Computed, "history", "the same request was accepted before")
+			e.add("worked-before", Computed, "history", "an earlier identical request was accepted")
+			e.add("key-worked-before", Computed, "history", "an earlier identical request was accepted")
 		}
 		e.keyHistory(x, before, status)
 		if status >= 200 && status < 300 && same && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method && otherAgentAlone(x.Request, e.request) {
@@ -523,14 +523,14 @@ func (e *evidence) droppedParameters(behind *Response, before *url.URL) {
 	for i := range was {
 		for _, p := range was[i].Params {
 			if _, ok := is[i].Param(p.Name); !ok && strings.EqualFold(was[i].Scheme, is[i].Scheme) {
-				e.add("challenge-dropped", Computed, "history", "the challenge of %s has the parameter %s, that of %s has not", e.quote(before.Host), e.quote(p.Name), e.quote(e.target.Host))
+				e.add("challenge-dropped", Computed, "history", "the challenge of %s has the parameter %s, which that of %s does not have", e.quote(before.Host), e.quote(p.Name), e.quote(e.target.Host))
 				return
 			}
 		}
 	}
 }
 
-// keyHistory compares the key field of the request with those of an earlier exchange, and with what its response gave.
+// keyHistory compares the key field of the request with those of an earlier exchange and with the values of its response.
 func (e *evidence) keyHistory(x *Exchange, before *url.URL, status int) {
 	key := e.sent(secretInField)
 	if key == nil || x.Response == nil || status < 200 || status >= 300 || !sameHost(before, e.target) {
@@ -538,15 +538,15 @@ func (e *evidence) keyHistory(x *Exchange, before *url.URL, status int) {
 	}
 	value := e.request.Header.Get(key.place)
 	if x.Response.Header.Has(key.place) && x.Response.Header.Get(key.place) == value {
-		e.add("session-given", Computed, "history", "the server gave the value of %s in this session", e.quote(key.place))
+		e.add("session-given", Computed, "history", "an earlier response contains the value of %s", e.quote(key.place))
 	}
 	if x.Request.Header.Get(key.place) != value {
 		return
 	}
 	e.add("worked-elsewhere", Computed, "history", "the same key was accepted for %s", e.quote(before.Path))
 	if before.Path == e.target.Path && sameBody(x.Request, e.request) {
-		e.add("worked-before", Computed, "history", "the same request was accepted before")
-		e.add("key-worked-before", Computed, "history", "the same request was accepted before")
+		e.add("worked-before", Computed, "history", "an earlier identical request was accepted")
+		e.add("key-worked-before", Computed, "history", "an earlier identical request was accepted")
 	}
 }
 
@@ -607,15 +607,15 @@ func originOf(u *url.URL) string { return strings.ToLower(u.Scheme + "://" + u.H
 // curlMethod matches the scheme that an option of curl chooses, in a note of the reader.
 var curlMethod = regexp.MustCompile(`curl authenticates with --(negotiate|ntlm|digest)\b`)
 
-// methodFacts compares the scheme that the client was told to use with those that the server offers.
+// methodFacts compares the scheme that an option of the client chooses with those that the server offers.
 func (e *evidence) methodFacts(method string) {
 	offered := e.offered()
 	switch {
 	case len(offered) == 0:
 	case !slices.Contains(offered, method) && !(method == "ntlm" && slices.Contains(offered, "negotiate")):
-		e.add("method-not-offered", Computed, e.challengeField(), "the client was told to use %s, the server offers %s", method, e.quote(strings.Join(offered, ", ")))
+		e.add("method-not-offered", Computed, e.challengeField(), "an option of the client chooses %s; the server offers %s", method, e.quote(strings.Join(offered, ", ")))
 	case method == "negotiate":
-		e.add("negotiate-unanswered", Computed, "Authorization", "the client was told to use Negotiate, the server offers it, and no ticket was sent")
+		e.add("negotiate-unanswered", Computed, "Authorization", "an option of the client chooses Negotiate, which the server offers; the request has no ticket")
 	}
 }
 

@@ -313,7 +313,7 @@ func subject(all []Exchange, har bool) int {
 		case refused(all[i]):
 			last = max(last, i)
 			if r := by[of]; r != nil && all[i].Request != nil && otherAgentAlone(r, all[i].Request) {
-				return i // a person compares two clients
+				return i // the input compares two clients
 			}
 			if overcome := acceptedAny || accepted[of] || all[i].Request == nil && len(accepted) > 0; !overcome {
 				return i

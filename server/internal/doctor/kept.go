@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// keptForms match lines of configurations that keep credentials, with the host that they are kept for.
+// keptForms match lines of configurations with credentials. The first group is the host of the credentials.
 var keptForms = []*regexp.Regexp{
 	regexp.MustCompile(`^\s*//([^/\s:]+(?::\d+)?)/\S*:_(?:authToken|auth|password)\b`),                                              // .npmrc
 	regexp.MustCompile(`(?:^|\s)machine\s+([\w.-]+)`),                                                                               // netrc
@@ -20,10 +20,11 @@ var keptForms = []*regexp.Regexp{
 	regexp.MustCompile(`^\s*"?(?:https?://)?([\w-]+(?:\.[\w-]+)+(?::\d+)?)(?:/[\w./-]*)?"?\s*:\s*\{\s*"?(?:auth|username|email)\b`), // docker, one entry a line
 }
 
+// Patterns of configurations of registries and package managers.
 var (
 	keptList  = regexp.MustCompile(`"(?:auths|credHelpers)"\s*:\s*\{(.*)`) // of docker, podman, helm and kubelet
 	keptEntry = regexp.MustCompile(`"(?:https?://)?([\w-]+(?:\.[\w-]+)*(?::\d+)?)(?:/[\w./-]*)?"\s*:\s*(?:\{|")`)
-	// Files and commands that hold credentials of registries, beside those of configuration.
+	// keptSign matches names of files, settings and commands with credentials of registries.
 	keptSign = regexp.MustCompile(`(?i)"cred(?:Helpers|sStore)"|\.terraformrc|terraform\.rc|credentials\.tfrc|\.cargo/credentials|^\s*\[registr(?:y|ies\.[\w-]+)\]|\bregistry\.configs\."|` +
 		`\bkeyring\b|imagePullSecrets|registries\.yaml|<server>\s*<id>|\bCARGO_REGISTRIES_\w+_TOKEN|\bTF_TOKEN_\w+|\bPOETRY_HTTP_BASIC_\w+|\bUV_INDEX_\w+_(?:USERNAME|PASSWORD)|packageSourceCredentials|http-basic\.|--pass-credentials|--docker-server\b|\bnpmRegistries\b|\bnpmAuthToken\b|\.yarnrc`)
 	serverID     = regexp.MustCompile(`(?s)<server>\s*<id>\s*([^<\s]+)\s*</id>`)
@@ -31,7 +32,7 @@ var (
 	foreignHash  = regexp.MustCompile(`^\s*[\w.@-]+:(\$apr1\$|\{SHA\}|\$1\$|\$5\$|\$6\$)`)
 )
 
-// keptFacts compares the credentials that the client's configuration keeps with the address that was asked.
+// keptFacts compares the hosts of the credentials in the client's configuration with the address of the request.
 func (e *evidence) keptFacts() {
 	lines := e.allLines()
 	var hosts []string
@@ -43,10 +44,10 @@ func (e *evidence) keptFacts() {
 			at = place
 		}
 		if keptSign.MatchString(line) {
-			e.add("configuration-named", Computed, place, "the input has the client's configuration: %s", e.quote(strings.TrimSpace(line)))
+			e.add("configuration-named", Computed, place, "the input has a line of the client's configuration: %s", e.quote(strings.TrimSpace(line)))
 		}
 		if m := foreignHash.FindStringSubmatch(line); m != nil && slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == "a container registry" }) {
-			e.add("hash-unreadable", Computed, place, "the file of passwords has a hash of the form %s; the registry reads bcrypt alone", e.quote(m[1]))
+			e.add("hash-unreadable", Computed, place, "the file of passwords has a hash of the form %s; the registry reads only bcrypt", e.quote(m[1]))
 		}
 	}
 	whole := strings.Join(lines, "\n")
@@ -56,23 +57,23 @@ func (e *evidence) keptFacts() {
 			return slices.ContainsFunc(repositories, func(r []string) bool { return r[1] == s[1] })
 		})
 		if !same {
-			e.add("configuration-elsewhere", Computed, "configuration", "the credentials are kept for the server %s, the repository is %s", e.quote(servers[0][1]), e.quote(repositories[0][1]))
+			e.add("configuration-elsewhere", Computed, "configuration", "the configuration has credentials for the server %s; the repository is %s", e.quote(servers[0][1]), e.quote(repositories[0][1]))
 		}
 	}
 	if c := e.sent(secretInAuthorization); c != nil && c.value == "XXXXX-XXXXX-XXXXX-XXXXX" {
-		e.add("tool-placeholder", Computed, c.place, "the secret is the one that actions/setup-node writes if NODE_AUTH_TOKEN is not set")
+		e.add("tool-placeholder", Computed, c.place, "the secret is the placeholder of actions/setup-node for a missing NODE_AUTH_TOKEN")
 	}
 	if len(hosts) == 0 || e.target.Host == "" {
 		return
 	}
 	if slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, e.target.Host) }) {
-		e.add("configuration-here", Computed, at, "the configuration keeps credentials for %s", e.quote(e.target.Host))
+		e.add("configuration-here", Computed, at, "the configuration has credentials for %s", e.quote(e.target.Host))
 	} else {
-		e.add("configuration-elsewhere", Computed, at, "the configuration keeps credentials for %s, the request goes to %s", e.quote(hosts[0]), e.quote(e.target.Host))
+		e.add("configuration-elsewhere", Computed, at, "the configuration has credentials for %s; the request goes to %s", e.quote(hosts[0]), e.quote(e.target.Host))
 	}
 }
 
-// keptHosts returns the hosts that a line of a configuration keeps credentials for.
+// keptHosts returns the hosts for which a line of a configuration has credentials.
 func keptHosts(line string) (hosts []string) {
 	if m := keptList.FindStringSubmatch(line); m != nil {
 		for _, entry := range keptEntry.FindAllStringSubmatch(m[1], 20) {
@@ -90,28 +91,28 @@ func keptHosts(line string) (hosts []string) {
 	return hosts
 }
 
-// waitsFor401 matches clients that send the credentials they have only after a 401.
+// waitsFor401 matches clients that send their stored credentials only after a 401.
 var waitsFor401 = regexp.MustCompile(`(?i)^(pip|cargo|git|apache-maven|nuget|uv|poetry)\b`)
 
-// openHosts are hosts of packages that ask for no credentials when packages are read.
+// openHosts lists hosts that need no credentials for reading packages.
 var openHosts = []string{
 	"repo1.maven.org", "repo.maven.apache.org", "files.pythonhosted.org", "pypi.org", "index.crates.io", "static.crates.io", "crates.io", "proxy.golang.org",
 	"sum.golang.org", "rubygems.org", "repo.packagist.org", "packagist.org", "api.nuget.org", "plugins.gradle.org", "deb.debian.org", "archive.ubuntu.com",
 }
 
-// registryScope matches the right to a repository that a token of a registry is asked for, and the actions.
+// registryScope matches a scope of a registry: the repository and the actions.
 var registryScope = regexp.MustCompile(`\b(repository:[^:\s"]+(?::\d+/[^:\s"]+)?):([a-z*,]+)`)
 
-// registryFacts adds facts about the tokens of registries (distribution/distribution docs, token authentication) and about
-// what a client sent to other hosts before.
+// registryFacts adds facts about the tokens of registries (distribution/distribution, docs/spec/auth/token.md) and about
+// credentials that the client sent to other hosts.
 func (e *evidence) registryFacts() {
 	agent := e.request.Header.Get("User-Agent")
 	if waitsFor401.MatchString(agent) && (e.response.Status == 400 || e.response.Status == 403 || e.response.Status == 404) {
-		e.add("waits-for-401", Computed, "User-Agent", "the client sends the credentials that it keeps only after a 401")
+		e.add("waits-for-401", Computed, "User-Agent", "the client is one that sends its stored credentials only after a 401")
 	}
 	open := slices.Contains(openHosts, strings.ToLower(e.target.Hostname())) || strings.EqualFold(e.target.Hostname(), "registry.npmjs.org") && !strings.HasPrefix(e.target.Path, "/@") && !strings.HasPrefix(e.target.Path, "/-/") // packages with a scope may be private
 	if open && (e.request.Method == "" || e.request.Method == "GET" || e.request.Method == "HEAD") {
-		e.add("open-host", Computed, "address", "%s asks for no credentials when packages are read", e.quote(e.target.Host))
+		e.add("open-host", Computed, "address", "%s needs no credentials for reading packages", e.quote(e.target.Host))
 	}
 	if e.seen["none-sent"] && agent != "" {
 		for _, x := range e.c.Earlier() {
@@ -119,7 +120,7 @@ func (e *evidence) registryFacts() {
 				continue
 			}
 			if before := parseTarget(x.Request); !sameHost(before, e.target) && (x.Request.Header.Get("User-Agent") == agent || toolAgent.MatchString(agent)) {
-				e.add("sent-elsewhere", Computed, "history", "the client sent credentials to %s and none to %s", e.quote(before.Host), e.quote(e.target.Host))
+				e.add("sent-elsewhere", Computed, "history", "the client sent credentials to %s, and none to %s", e.quote(before.Host), e.quote(e.target.Host))
 			}
 		}
 	}
@@ -148,7 +149,7 @@ func (e *evidence) registryFacts() {
 		for _, scope := range parseTarget(x.Request).Query()["scope"] {
 			for _, m := range registryScope.FindAllStringSubmatch(scope, 8) {
 				if action := lacks(m[1], strings.Split(m[2], ",")); action != "" {
-					e.add("right-not-asked", Computed, "history", "the token was asked for %s, the challenge wants %s", e.quote(m[2]), e.quote(action))
+					e.add("right-not-asked", Computed, "history", "the token was requested for %s; the challenge requires %s", e.quote(m[2]), e.quote(action))
 				}
 			}
 		}
@@ -167,13 +168,13 @@ func (e *evidence) registryFacts() {
 		}
 		for name := range wanted {
 			if action := lacks(name, granted[name]); action != "" {
-				e.add("right-not-given", Computed, "claim access", "the challenge wants %s for %s, the token lacks it", e.quote(action), e.quote(name))
+				e.add("right-not-given", Computed, "claim access", "the challenge requires %s for %s, which the token does not have", e.quote(action), e.quote(name))
 			}
 		}
 	}
 }
 
-// tokenUsers are user names that go with tokens of one form.
+// tokenUsers lists user names that belong to tokens of one form.
 var tokenUsers = []struct {
 	user, host string
 	form       *regexp.Regexp
@@ -187,6 +188,7 @@ var tokenUsers = []struct {
 	{"_json_key", ".gcr.io", regexp.MustCompile(`^\s*\{`), "the file of a service account"},
 }
 
+// Patterns of user names: of tokens with a lifetime of hours, and of persons.
 var (
 	shortLived = regexp.MustCompile(`^(?:AWS|oauth2accesstoken|gitlab-ci-token)$`)
 	plainName  = regexp.MustCompile(`^[A-Za-z_.@-]{1,40}$`)
@@ -196,12 +198,12 @@ var (
 func (e *evidence) tokenUserFacts() {
 	for _, b := range e.credentials {
 		if b.kind == secretInBody && b.shape != nil && strings.Contains(strings.ToLower(b.place), "pass") {
-			e.add("token-as-password", Computed, b.place, "%s stands where a password is asked for", b.shape.kind)
+			e.add("token-as-password", Computed, b.place, "the password in the body has the form of a %s", b.shape.kind)
 		}
 	}
 	c := e.sent(secretInAuthorization)
 	if c != nil && c.scheme == "basic" && shortLived.MatchString(c.user) {
-		e.add("short-lived-token", Computed, c.place, "the user name %s goes with a token that is good for hours", e.quote(c.user))
+		e.add("short-lived-token", Computed, c.place, "the user name %s belongs to a token with a lifetime of hours", e.quote(c.user))
 	}
 	if c != nil && e.seen["password-empty"] && plainName.MatchString(c.user) && c.shape == nil {
 		e.add("name-without-password", Computed, c.place, "the user name %s has no password", e.quote(c.user))
@@ -216,20 +218,20 @@ func (e *evidence) tokenUserFacts() {
 		}
 		switch fits := u.form.MatchString(c.pass); {
 		case c.user == u.user && !fits:
-			e.add("password-not-of-user", Computed, c.place, "the user name %s goes with %s, and the password is none", e.quote(u.user), u.text)
+			e.add("password-not-of-user", Computed, c.place, "the user name %s belongs to %s; the password has another form", e.quote(u.user), u.text)
 		case c.user != u.user && fits:
-			e.add("password-not-of-user", Computed, c.place, "the password is %s, and the user name is not %s", u.text, e.quote(u.user))
+			e.add("password-not-of-user", Computed, c.place, "the password has the form of %s; its user name is not %s", u.text, e.quote(u.user))
 		}
 	}
 }
 
-// tokenBodyFacts looks at the credentials of a client at a token address (RFC 6749 s2.3.1).
+// tokenBodyFacts adds facts about clients that authenticate twice (RFC 6749 s2.3).
 func (e *evidence) tokenBodyFacts() {
 	members := bodyMembers(e.request)
 	if e.seen["basic-sent"] && members["client_secret"] != "" {
-		e.add("client-twice", Computed, "request", "the client authenticates in Authorization and in the body; one is allowed (RFC 6749 s2.3)")
+		e.add("client-twice", Computed, "request", "the client authenticates in Authorization and in the body; only one is allowed (RFC 6749 s2.3)")
 	}
 	if q, err := url.ParseQuery(e.target.RawQuery); err == nil && e.seen["basic-sent"] && q.Get("client_secret") != "" {
-		e.add("client-twice", Computed, "request", "the client authenticates in Authorization and in the address; one is allowed (RFC 6749 s2.3)")
+		e.add("client-twice", Computed, "request", "the client authenticates in Authorization and in the address; only one is allowed (RFC 6749 s2.3)")
 	}
 }

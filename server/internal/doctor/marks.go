@@ -75,28 +75,28 @@ func describes(mark string) string {
 	return ""
 }
 
-// states are words in place of a secret about its owner, its past or its right, with the fact that they state.
+// states lists words in place of a secret about its owner, its past or its rights, with the fact that they state.
 var states = []struct {
 	words *regexp.Regexp
 	fact  string
 	text  string
 }{
 	{regexp.MustCompile(`(?i)\b(?:good|right|correct|valid|working)\b`), "said-good", "the credentials are right"},
-	{regexp.MustCompile(`(?i)\bread(?:[- ]only)?\b|\bread:|\b\w+-only\b|\b(?:limited|restricted|reduced|narrow|fine-grained)\b|\bwithout (?:access|permission|write|the (?:right|scope|permission|role))\b|\b(?:only|just) (?:the )?(?:scope|read)|\bwith (?:the )?(?:scopes? )?\w+:\w+`), "said-limited", "the credentials have a small right"},
-	{regexp.MustCompile(`(?i)\b(?:normal|ordinary|plain|other|another|regular|guest|viewer|non-?admin\w*|unprivileged|member)\b ?(?:user|account|person|member|role)?|\b(?:user|account|member) without\b|\bno admin\b|\bnot (?:an )?admin\w*`), "said-lesser", "the person is not the one with the right"},
+	{regexp.MustCompile(`(?i)\bread(?:[- ]only)?\b|\bread:|\b\w+-only\b|\b(?:limited|restricted|reduced|narrow|fine-grained)\b|\bwithout (?:access|permission|write|the (?:right|scope|permission|role))\b|\b(?:only|just) (?:the )?(?:scope|read)|\bwith (?:the )?(?:scopes? )?\w+:\w+`), "said-limited", "the credentials have few rights"},
+	{regexp.MustCompile(`(?i)\b(?:normal|ordinary|plain|other|another|regular|guest|viewer|non-?admin\w*|unprivileged|member)\b ?(?:user|account|person|member|role)?|\b(?:user|account|member) without\b|\bno admin\b|\bnot (?:an )?admin\w*`), "said-lesser", "the user lacks a right that others have"},
 	{regexp.MustCompile(`(?i)\b(?:of|for) the (?:front|proxy|ingress|gateway|reverse proxy|web server|balancer)\b|\b(?:front|proxy|ingress|nginx|traefik|caddy|htpasswd|apache)(?:'s)? (?:user|password|credentials|login)\b`), "said-of-front", "the credentials are those of a front end"},
 	{regexp.MustCompile(`(?i)\b(?:of|for|from) the (?:app|application|program|backend)\b|\bapp(?:lication)?'s\b`), "said-of-application", "the credentials are those of the application"},
-	{regexp.MustCompile(`(?i)\bafter (?:\w+ )?(?:wrong|bad|failed|false|incorrect)\b|\btoo many (?:tries|attempts)\b|\bafter (?:several|many|some|few|\d+) (?:tries|attempts)\b`), "said-after-failures", "wrong tries went before"},
-	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:from|at|in|on|over|behind) (?:the |my |an?other |our |a )?(?:office|laptop|home|vpn|lan|local\w*|inside|network|house|phone|country|intranet|desktop|pc|workstation)`), "said-works-from", "the credentials are good from another place"},
-	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:with|in|by|from|using) (?:the |a |my )?(?:browser|curl|postman|firefox|chrome|safari|insomnia|httpie|wget|another client)`), "said-works-with", "the credentials are good with another client"},
+	{regexp.MustCompile(`(?i)\bafter (?:\w+ )?(?:wrong|bad|failed|false|incorrect)\b|\btoo many (?:tries|attempts)\b|\bafter (?:several|many|some|few|\d+) (?:tries|attempts)\b`), "said-after-failures", "there were earlier failed attempts"},
+	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:from|at|in|on|over|behind) (?:the |my |an?other |our |a )?(?:office|laptop|home|vpn|lan|local\w*|inside|network|house|phone|country|intranet|desktop|pc|workstation)`), "said-works-from", "the credentials work from another place"},
+	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:with|in|by|from|using) (?:the |a |my )?(?:browser|curl|postman|firefox|chrome|safari|insomnia|httpie|wget|another client)`), "said-works-with", "the credentials work with another client"},
 	{regexp.MustCompile(`(?i)\bfrom (?:the |a |my )?(?:environment|env\b|\.env|compose|docker-compose|variable|secret file|file|config\w*|helm|values|chart|vault|kubernetes secret)`), "said-from-file", "the secret comes from a file or a variable"},
-	{regexp.MustCompile(`(?i)\b(?:since|after) (?:the |an? |last )?(?:upgrade|update|migration|move|restart|reinstall\w*|deploy\w*|new version|release)\b|\bno (?:key|token|user|password|account)s? (?:works?|is taken)`), "said-since-change", "it began with a change of the server"},
-	{regexp.MustCompile(`(?i)\bnew (?:user|person|account|colleague|member|employee|login)\b|\bfirst (?:sign|log)[- ]?in\b|\bnever (?:signed|logged) in\b|\bnot (?:yet )?(?:in|known to|mapped|provisioned)\b`), "said-new-person", "the person is new here"},
-	{regexp.MustCompile(`(?i)\b(?:all|every|other) (?:the )?(?:users?|clients?|tokens?|callers?|people|requests)\b.{0,24}\b(?:refused|fail\w*|rejected|401|403|too)\b|\b(?:everybody|everyone)\b|\bsince \d|\bfor all (?:users|clients)\b`), "said-everybody", "others are refused, too"},
-	{regexp.MustCompile(`(?i)\bwork(?:s|ed) (?:a |an |one |some |\d+ )?(?:minute|second|hour|day|week|moment|yesterday|before|until|till|last|earlier|fine)|\bunchanged\b|\bstill (?:good|valid)\b`), "said-worked", "the credentials were good before"},
+	{regexp.MustCompile(`(?i)\b(?:since|after) (?:the |an? |last )?(?:upgrade|update|migration|move|restart|reinstall\w*|deploy\w*|new version|release)\b|\bno (?:key|token|user|password|account)s? (?:works?|is taken)`), "said-since-change", "the refusals began with a change of the server"},
+	{regexp.MustCompile(`(?i)\bnew (?:user|person|account|colleague|member|employee|login)\b|\bfirst (?:sign|log)[- ]?in\b|\bnever (?:signed|logged) in\b|\bnot (?:yet )?(?:in|known to|mapped|provisioned)\b`), "said-new-person", "the user is new on this server"},
+	{regexp.MustCompile(`(?i)\b(?:all|every|other) (?:the )?(?:users?|clients?|tokens?|callers?|people|requests)\b.{0,24}\b(?:refused|fail\w*|rejected|401|403|too)\b|\b(?:everybody|everyone)\b|\bsince \d|\bfor all (?:users|clients)\b`), "said-all-refused", "other users are refused too"},
+	{regexp.MustCompile(`(?i)\bwork(?:s|ed) (?:a |an |one |some |\d+ )?(?:minute|second|hour|day|week|moment|yesterday|before|until|till|last|earlier|fine)|\bunchanged\b|\bstill (?:good|valid)\b`), "said-worked", "the credentials worked before"},
 }
 
-// noLonger matches words that take a good state back.
+// noLonger matches words that deny a good state.
 var noLonger = regexp.MustCompile(`(?i)\b(?:no longer|not|once|was|were|formerly) (?:a )?(?:good|right|correct|valid|working)\b|\bright (?:to|of)\b|\b(?:good|valid|right) (?:until|till|for another|elsewhere|at another)\b`)
 
 // describable are the causes that rules count strongly if the input says them of the token and the server gives no other reason.
@@ -111,18 +111,18 @@ var environmentMark = regexp.MustCompile(`(?i)\b(?:sandbox|staging|testnet|uat|p
 // markedAudience matches the audience in words that stand in place of a token.
 var markedAudience = regexp.MustCompile(`(?i)\b(?:aud(?:ience)?(?: is|:|=)?|(?:token|jwt) for) ?["']?(https?://[^\s"'<>,]+)`)
 
-// Marks that name a host or a right.
+// Patterns of masks that name a host or a right.
 var (
 	markedHost = regexp.MustCompile(`(?i)\b(?:of|for|from) ((?:[a-z0-9-]+\.)+[a-z]{2,10})(?:$|[\s/>:,])`)
 	fileName   = regexp.MustCompile(`(?i)\.(?:json|toml|xml|ya?ml|env|conf|config|txt|properties|pem|key|ini)$`)
-	freshMark  = regexp.MustCompile(`(?i)\bjust (?:fetched|issued|created|made|minted|received|got|refreshed)\b|\bfresh(?:ly)?\b|\bbrand[- ]new\b|\bnewly (?:issued|created|made)\b`)
+	newMark    = regexp.MustCompile(`(?i)\bjust (?:fetched|issued|created|made|minted|received|got|refreshed)\b|\bfresh(?:ly)?\b|\bbrand[- ]new\b|\bnewly (?:issued|created|made)\b`)
 	readOnly   = regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`)
 )
 
-// markedElsewhere matches words about the system that credentials belong to.
+// markedElsewhere matches words that assign the credentials to another system.
 var markedElsewhere = regexp.MustCompile(`(?i)\b(?:of|for|from|at) (?:another|a different|the other|the wrong|other) (?:server|host|machine|device|nas|camera|site|instance|realm|directory|domain|cluster|environment|registry|region|stage|installation|company|tenant|organi[sz]ation|project)\b`)
 
-// otherSigns matches words about signs that encodings write differently.
+// otherSigns matches words about characters whose octets depend on the encoding.
 var otherSigns = regexp.MustCompile(`(?i)\bumlauts?\b|\bnon-?ascii\b|\blatin-?1\b|\biso[- ]?8859|\baccent(?:s|ed)?\b|\bunicode\b|\bcyrillic\b|\bchinese\b`)
 
 // markFacts adds the words in place of a secret. It is said: it never decides.
@@ -130,7 +130,7 @@ func (e *evidence) markFacts(c *credential) {
 	if c.mark == "" {
 		return
 	}
-	parameters := slices.Contains([]string{"digest", "hawk", "oauth", "mac", "ntlm", "negotiate"}, c.scheme) // their marks stand for parts of an answer
+	parameters := slices.Contains([]string{"digest", "hawk", "oauth", "mac", "ntlm", "negotiate"}, c.scheme) // masks in these schemes stand for parameters
 	if cause := describes(c.mark); cause != "" && !parameters && (c.kind == secretInAuthorization && c.scheme != "basic" || c.kind == secretInField) {
 		e.add("mark:"+cause, Said, c.place, "the input says: %s", e.quote(c.mark))
 		e.add("token-described", Said, c.place, "the input says what is wrong with the token")
@@ -151,16 +151,16 @@ func (e *evidence) markFacts(c *credential) {
 		}
 	}
 	if c.scheme == "basic" && escapeInside.MatchString(c.mark) {
-		e.add("escape-in-password", Said, c.place, "a %%-escape stands in user or password: it belongs into an address, not into the field")
+		e.add("escape-in-password", Said, c.place, "user name or password has a %%-escape, which belongs in an address and not in the field")
 	}
 	if c.scheme == "basic" && markedElsewhere.MatchString(c.mark) {
 		e.add("secret-elsewhere", Said, c.place, "the input says that the credentials are those of another system: %s", e.quote(c.mark))
 	}
 	if c.scheme == "basic" && hashForm.MatchString(c.pass) {
-		e.add("password-is-hash", Said, c.place, "the password has the form of a hash, as servers store it")
+		e.add("password-is-hash", Said, c.place, "the password has the form of a password hash")
 	}
 	if c.scheme == "basic" && otherSigns.MatchString(c.mark) {
-		e.add("basic-outside-ascii", Said, c.place, "the input says that user or password has signs outside of ASCII")
+		e.add("basic-outside-ascii", Said, c.place, "the input says that user name or password has characters outside of ASCII")
 	}
 	for _, m := range marks {
 		if m.fact == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInCookie || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {
@@ -176,18 +176,18 @@ func (e *evidence) markFacts(c *credential) {
 		}
 	}
 	if m := markedHost.FindStringSubmatch(c.mark); m != nil && e.target.Host != "" && !strings.EqualFold(m[1], e.target.Hostname()) && !fileName.MatchString(m[1]) {
-		e.add("mark-of-other-host", Said, c.place, "the input says: the secret is of %s; the address is of %s", e.quote(m[1]), e.quote(e.target.Host))
+		e.add("mark-of-other-host", Said, c.place, "the input says that the secret is for %s; the address is that of %s", e.quote(m[1]), e.quote(e.target.Host))
 	}
 	for _, ch := range e.challenges {
 		if resource, _ := ch.Param("resource"); resource != "" && e.seen["mark-of-other-host"] {
-			e.add("mark-other-than-resource", Said, c.place, "the challenge names the resource %s, and the token is for another", e.quote(resource))
+			e.add("mark-other-than-resource", Said, c.place, "the challenge names the resource %s; the input says that the token is for another", e.quote(resource))
 		}
 	}
-	if freshMark.MatchString(c.mark) {
-		e.add("token-fresh", Said, c.place, "the input says: the token is new")
+	if newMark.MatchString(c.mark) {
+		e.add("token-new", Said, c.place, "the input says that the token is new")
 	}
 	if readOnly.MatchString(c.mark) {
-		e.add("token-for-reading", Said, c.place, "the input says: the token is for reading")
+		e.add("token-for-reading", Said, c.place, "the input says that the token allows only reading")
 	}
 	if c.scheme == "bearer" && e.seen["bound-to-key"] {
 		e.add("bound-as-bearer", Said, c.place, "a token that is bound to a key came as Bearer (RFC 9449 s7.1)")

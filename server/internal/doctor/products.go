@@ -244,7 +244,7 @@ func (e *evidence) recognise() {
 // quirkText explains the habits of products.
 var quirkText = map[string]string{
 	"permission-as-401":     "a missing permission is answered with 401",
-	"refuses-with-403":      "credentials that it does not know are answered with 403",
+	"refuses-with-403":      "unknown credentials are answered with 403",
 	"hides-as-404":          "404 stands for a refusal, so that a name is not given away",
 	"refuses-with-200":      "refusals have the status 200",
 	"no-challenge":          "refusals have no challenge",
@@ -498,7 +498,7 @@ func distinctive(code string) bool {
 	return len(value) >= 9 && strings.ContainsAny(value, "_-. abcdefghijklmnopqrstuvwxyz") && (strings.ContainsAny(value, "_-. ") || len(value) >= 14)
 }
 
-// Marks of tokens in the place of a password, and of tokens that a runner gives its jobs.
+// Patterns of tokens in the place of a password, of user names of robots, and of tokens that a runner gives to its jobs.
 var (
 	tokenMark = regexp.MustCompile(`(?i)(?:^|[\s_-])(?:token|pat|personal access token|deploy token|access token)$|^(?:access |personal |deploy |job )?token\b|^(?:gh[pousr]_|glpat-|glcbt-|npm_|pypi-|dckr_)`)
 	robotUser = regexp.MustCompile(`^(?:robot\$.+|gitlab\+deploy-token-?\w*|\$oauthtoken|[a-z0-9_]+\+[a-z0-9_]+)$`)
@@ -510,7 +510,7 @@ func (e *evidence) kindOf(c *credential) {
 	if s := c.shape; s != nil && c.kind != secretAlone {
 		e.add("secret-known", Computed, c.place, "the secret is a %s", s.kind)
 		if slices.Contains(e.products, s.maker) && !s.Wrong && !c.masked && len(c.value) >= 20 {
-			e.add("secret-well-formed", Computed, c.place, "the secret has the form of a %s: a slip in it is unlikely", s.kind)
+			e.add("secret-well-formed", Computed, c.place, "the secret has the complete form of a %s", s.kind)
 		}
 		here := e.target.Host != ""
 		for _, h := range s.Hosts {
@@ -522,13 +522,13 @@ func (e *evidence) kindOf(c *credential) {
 			e.add("secret-elsewhere", Computed, c.place, "the secret is a %s, the address is %s", s.kind, e.quote(e.target.Host))
 		}
 		if here && len(s.Hosts) > 0 && e.vendorHost(s.maker) {
-			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s, the address is of another vendor: %s", s.kind, e.quote(e.target.Host))
+			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s; the address is that of another vendor: %s", s.kind, e.quote(e.target.Host))
 		}
 		if here && len(s.Hosts) == 0 && len(s.Prefix) >= 5 && s.Mode == "" && e.seen["hosted-service"] && e.vendorHost(s.maker) && !slices.Contains(e.products, s.maker) {
-			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s, the address is of another vendor: %s", s.kind, e.quote(e.target.Host))
+			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s; the address is that of another vendor: %s", s.kind, e.quote(e.target.Host))
 		}
 		if strings.Contains(s.Kind, "publishable") {
-			e.add("public-key-sent", Computed, c.place, "the secret is a %s: a key for pages, which few addresses take", s.kind)
+			e.add("public-key-sent", Computed, c.place, "the secret is a %s, a key for pages in a browser", s.kind)
 		}
 		if s.Wrong && c.kind != secretInBody && !e.seen["token-address"] {
 			e.add("secret-of-wrong-kind", Computed, c.place, "the secret is a %s; an API takes another kind", s.kind)
@@ -566,7 +566,7 @@ func (e *evidence) kindOf(c *credential) {
 		e.add("secret-is-token", Computed, c.place, "the input says that the password of Basic is a token")
 	}
 	if jobToken.MatchString(c.mark) || jobToken.MatchString(c.user) {
-		e.add("job-token", Computed, c.place, "the token is one of a job: it is good while the job runs, and for its own project")
+		e.add("job-token", Computed, c.place, "the token is that of a job, valid while the job runs and for its own project")
 	}
 	switch strings.ToLower(c.user) {
 	case "x", "x-access-token", "x-oauth-basic", "oauth2", "__token__", "token", "x-token-auth", "oauth", "apikey", "_token", "_json_key", "gitlab-ci-token", "oauth2accesstoken", "api", "aws", "_dcgcloud_token", "00000000-0000-0000-0000-000000000000":
@@ -576,7 +576,7 @@ func (e *evidence) kindOf(c *credential) {
 		e.add("secret-is-token", Computed, c.place, "no user name stands before the password: it is a token or a key")
 	}
 	if robotUser.MatchString(c.user) {
-		e.add("secret-is-token", Computed, c.place, "the user name %s is one of a robot or of a deploy token", e.quote(c.user))
+		e.add("secret-is-token", Computed, c.place, "the user name %s is that of a robot or a deploy token", e.quote(c.user))
 	}
 	if strings.HasSuffix(strings.ToLower(c.user), "/token") {
 		e.add("secret-is-token", Computed, c.place, "the user name ends with /token: a token is its password")
@@ -592,7 +592,7 @@ func (e *evidence) kindOf(c *credential) {
 // personalToken matches the short name of a personal access token.
 var personalToken = regexp.MustCompile(`\bPAT\b|\bpat\b`)
 
-// markOfKey matches words in place of a secret that call it a key. Keycloak is none.
+// markOfKey matches words in place of a secret that call it a key; the name Keycloak does not count.
 var markOfKey = regexp.MustCompile(`(?:^|[^a-z])(?:api|access|secret|license|sdk|app|master|admin)?[-_ ]?keys?(?:$|[^a-z])`)
 
 // vendorHost reports whether the address belongs to a product other than maker by its host.

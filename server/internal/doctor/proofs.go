@@ -70,9 +70,9 @@ func (e *evidence) digestFacts() {
 	}
 	if response := param("response"); maskShape.MatchString(response) {
 		if m := proofMethod.FindStringSubmatch(response); m != nil && e.request.Method != "" && m[1] != e.request.Method {
-			e.add("digest-response-differs", Said, "Authorization", "the response is made for %s, the method is %s (RFC 7616 s3.4.3)", m[1], e.quote(e.request.Method))
+			e.add("digest-response-differs", Said, "Authorization", "the input says that the response is computed for the method %s; the method is %s (RFC 7616 s3.4.3)", m[1], e.quote(e.request.Method))
 		} else if otherMark.MatchString(response) {
-			e.add("digest-response-differs", Said, "Authorization", "the input says how the response is made: %s", e.quote(response))
+			e.add("digest-response-differs", Said, "Authorization", "the input says how the response is computed: %s", e.quote(response))
 		}
 	}
 	if nc := param("nc"); nc != "" && strings.Trim(nc, "0") == "" {
@@ -91,7 +91,7 @@ func (e *evidence) digestFacts() {
 		}
 	}
 	if _, ok := credentials.Param("password"); ok {
-		e.add("digest-parameter-absent", Computed, "Authorization", "the Digest answer has the password; a response that is computed of it belongs there (RFC 7616 s3.4)")
+		e.add("digest-parameter-absent", Computed, "Authorization", "the Digest credentials have a parameter password in place of a computed response (RFC 7616 s3.4)")
 	}
 	for _, name := range []string{"username", "realm", "nonce", "uri", "response"} {
 		if _, ok := credentials.Param(name); !ok && !auth.masked && !strings.Contains(auth.value, "...") {
@@ -111,9 +111,9 @@ func (e *evidence) digestFacts() {
 	}
 	if opaque, ok := offered[0].Param("opaque"); ok && opaque != "" && !auth.masked && !maskShape.MatchString(opaque) {
 		if sent, ok := credentials.Param("opaque"); !ok && !strings.Contains(auth.value, "...") {
-			e.add("digest-opaque-absent", Computed, "Authorization", "the challenge has opaque, the answer has none (RFC 7616 s3.4)")
+			e.add("digest-opaque-absent", Computed, "Authorization", "the challenge has opaque, the Digest credentials have none (RFC 7616 s3.4)")
 		} else if ok && sent == "" {
-			e.add("digest-opaque-absent", Computed, "Authorization", "the challenge has opaque, that of the answer is empty (RFC 7616 s3.4)")
+			e.add("digest-opaque-absent", Computed, "Authorization", "the challenge has opaque; that of the Digest credentials is empty (RFC 7616 s3.4)")
 		}
 	}
 	algorithm, session := digestalg.Parse(param("algorithm"))
@@ -128,7 +128,7 @@ func (e *evidence) digestFacts() {
 		realms = append(realms, r)
 	}
 	if size, ok := digestSizes[strings.TrimSuffix(strings.ToUpper(param("algorithm")), "-SESS")]; ok && !auth.masked && hexDigits.MatchString(param("response")) && len(param("response")) != size {
-		e.add("digest-response-length", Computed, "Authorization", "response has %d digits, the algorithm makes %d", len(param("response")), size)
+		e.add("digest-response-length", Computed, "Authorization", "response has %d digits; the algorithm gives %d (RFC 7616 s3.4.1)", len(param("response")), size)
 	}
 	if !fits {
 		e.add("digest-algorithm-differs", Computed, "Authorization", "the answer has an algorithm that no challenge offers")
@@ -141,12 +141,14 @@ func (e *evidence) digestFacts() {
 	}
 }
 
-// digestSizes are the hexadecimal digits of a response (RFC 7616 s3.4.1), by algorithm.
+// digestSizes gives the number of hexadecimal digits of a response by algorithm (RFC 7616 s3.4.1).
 var digestSizes = map[string]int{"": 32, "MD5": 32, "SHA-256": 64, "SHA-512-256": 64}
 
+// hexDigits matches a response of Digest.
 var hexDigits = regexp.MustCompile(`^[0-9A-Fa-f]{8,128}$`)
 
-// digestHistory compares an answer with those before it: a server may take a nonce, or a count, once.
+// digestHistory compares Digest credentials with earlier ones: a server may accept a nonce or a count only once
+// (RFC 7616 s3.4).
 func (e *evidence) digestHistory(credentials durward.Credentials) {
 	nonce, _ := credentials.Param("nonce")
 	count, _ := credentials.Param("nc")
@@ -162,9 +164,9 @@ func (e *evidence) digestHistory(credentials durward.Credentials) {
 			continue
 		}
 		if n, _ := before.Param("nc"); n == count && count != "" {
-			e.add("digest-count-repeated", Computed, "Authorization", "nc is %s, as in an earlier request with this nonce: it has to rise (RFC 7616 s3.4)", e.quote(count))
+			e.add("digest-count-repeated", Computed, "Authorization", "nc is %s, as in an earlier request with this nonce: it has to increase (RFC 7616 s3.4)", e.quote(count))
 		} else if x.Response.Status >= 200 && x.Response.Status < 300 {
-			e.add("digest-nonce-spent", Computed, "history", "the server took this nonce before, and refuses it now with a new one")
+			e.add("digest-nonce-spent", Computed, "history", "an earlier request with this nonce was accepted; the refusal offers another nonce")
 		}
 	}
 }
@@ -203,10 +205,10 @@ var proofTarget = regexp.MustCompile(`(?i)\b(?:another|other|different|wrong|inn
 
 var proofWithout = regexp.MustCompile(`(?i)\b(?:without|no|old|wrong|stale|expired|previous) (?:a )?nonce`)
 
-// oldNonce matches words about a nonce that was good before.
+// oldNonce matches words about a nonce of an earlier time.
 var oldNonce = regexp.MustCompile(`(?i)\bnonce\b.*\b(?:ago|old|expired|yesterday|earlier|before|last)\b|\b(?:old|expired|earlier|previous|last|spent) nonce\b`)
 
-// Words in place of a parameter of a Digest answer.
+// Patterns of words in place of a parameter of Digest credentials.
 var (
 	oldMark   = regexp.MustCompile(`(?i)^<[^<>]*\b(?:old|first|earlier|previous|prior|expired|stale|used|last|spent|other|another)\b[^<>]*>$`)
 	otherMark = regexp.MustCompile(`(?i)\bwithout\b|\b(?:path|address) (?:only|alone)\b|\b(?:other|another|wrong|different|rewritten|outer|inner|public|internal|full|absolute)\b`)
@@ -249,7 +251,7 @@ func (e *evidence) dpopFacts() {
 			continue
 		}
 		if earlier := decodeToken(x.Request.Header.Get("DPoP")); earlier != nil && text(earlier.claims, "jti") != "" && text(earlier.claims, "jti") == text(proof.claims, "jti") {
-			e.add("dpop-reused", Computed, "DPoP", "the proof has the jti of an earlier one: each request needs a new one (RFC 9449 s11.1)")
+			e.add("dpop-reused", Computed, "DPoP", "the proof has the jti of an earlier proof (RFC 9449 s11.1)")
 		}
 	}
 	for _, name := range []string{"jti", "htm", "htu", "iat"} {

@@ -116,7 +116,7 @@ func (e *evidence) readChallenges() {
 			continue
 		}
 		if c, ok := relaxed(f.Value); ok {
-			e.add("parameters-without-comma", Computed, f.Name, "no comma stands between the parameters of the challenge (RFC 9110 s11.6.1)")
+			e.add("parameters-without-comma", Computed, f.Name, "the parameters of the challenge have no comma between them (RFC 9110 s11.6.1)")
 			e.challenges = append(e.challenges, challenge{c, proxy})
 			continue
 		}
@@ -255,7 +255,7 @@ func (e *evidence) readWords() {
 	if u := e.request.URL; u != "" {
 		e.addressError(u, "address")
 	}
-	if r.Header.Get("Content-Length") == "0" { // what stands below is no body
+	if r.Header.Get("Content-Length") == "0" { // the lines below are no body
 		for line := range strings.Lines(string(r.Body[:min(len(r.Body), 16<<10)])) {
 			if line = strings.TrimSpace(line); strings.HasPrefix(line, "{") {
 				e.readBody(withoutMessage([]byte(line)), belowResponse, byLog)

@@ -366,7 +366,7 @@ var rules = []rule{
 	{"clock-wrong", "begin-near", strong + weak, "clock"},
 	{"clock-wrong", "dpop-iat-ahead", decides, "clock"},
 	{"clock-wrong", "mark-future said:not-yet-valid", strong + weak, "clock"},
-	{"clock-wrong", "mark-off", strong + weak, "clock"},
+	{"clock-wrong", "mark-time-wrong", strong + weak, "clock"},
 	{"clock-wrong", "said:not-yet-valid !nbf-far-ahead !begin-named", strong + base, "begin"},
 	{"clock-wrong", "exp-ahead said:expired", strong, "disagree"},
 	{"clock-wrong", "said:expired said:clock-wrong signed-request", weak, "both"}, // a signed request is as old as its time
@@ -1051,7 +1051,7 @@ var rules = []rule{
 	{"bad-signature", "webhook-signed", contradicts, "webhook"},
 	{"no-credentials", "webhook-signed", contradicts, "webhook"},
 
-	// What the token shows beside lines of a configuration, if the answer gives no reason.
+	// The token against lines of a configuration, if the answer gives no reason.
 	{"wrong-issuer", "iss-slash refused", decides, "set"},
 	{"wrong-issuer", "iss-other-than-set refused", decides, "set"},
 	{"wrong-audience", "aud-other-than-set refused", decides, "set"},
@@ -1067,7 +1067,7 @@ var rules = []rule{
 	{"not-a-jwt", "opaque-sent reads-jwts bearer-sent", strong + weak, "set"},
 	{"upstream-refused", "inner-call-refused", strong + weak, "set"},
 
-	// What the token and the signed address show, if the answer gives no reason.
+	// The token and the signed address, if the answer gives no reason.
 	{"wrong-audience", "aud-elsewhere iss-google refused", leads, "aud"},
 	{"wrong-audience", "aud-no-client quirk-wants-client-audience refused", leads, "aud"},
 	{"wrong-credential-kind", "cognito-access-token status-401", strong + base, "kind"},
@@ -1110,8 +1110,8 @@ var rules = []rule{
 
 	{"clock-wrong", "iat-just-ahead status-401", strong, "clock"},
 	{"clock-wrong", "dates-backwards status-401", strong + weak, "clocks"},
-	{"clock-wrong", "now-and-then bearer-sent status-401", weak, "now and then"},
-	{"bad-signature", "now-and-then jwt-sent status-401", weak, "now and then"},
+	{"clock-wrong", "fails-sometimes bearer-sent status-401", weak, "now and then"},
+	{"bad-signature", "fails-sometimes jwt-sent status-401", weak, "now and then"},
 	{"insufficient-scope", "scope-wanted-absent status-403", strong + weak + base, "rights"},
 	{"not-permitted", "role-wanted-absent status-403", strong + weak + base, "rights"},
 	{"wrong-audience", "status-403 error-invalid_token jwt-sent said-nothing", weak, "403"},
@@ -1121,7 +1121,7 @@ var rules = []rule{
 	{"wrong-secret", "provider-told", contradicts, "provider"},
 	{"wrong-scheme", "provider-told", contradicts, "provider"},
 
-	// Where a client finds out how to sign in.
+	// Discovery of the authorization server.
 	{"metadata-missing", "registration-address status-404", strong, "registration"},
 	{"metadata-missing", "registration-address status-405", strong, "registration"},
 	{"metadata-missing", "registration-not-offered status-404", leads, "registration"},
@@ -1155,7 +1155,7 @@ var rules = []rule{
 	{"preflight-refused", "preflight-passed refusal-unreadable none-sent mcp", leads, "cors"},
 	{"no-credentials", "preflight-passed refusal-unreadable mcp", contradicts, "cors"},
 
-	// What a token is for, and what it was good for before.
+	// The purpose of a token, and its earlier use.
 	{"expired", "worked-elsewhere error-invalid_token !exp-ahead", strong + weak, "history"},
 	{"upstream-refused", "worked-elsewhere error-invalid_token", contradicts, "history"},
 	{"not-permitted", "worked-elsewhere error-invalid_token", contradicts, "history"},
@@ -1208,7 +1208,7 @@ var rules = []rule{
 	{"metadata-missing", "field-set-unsent", contradicts, "stream"},
 	{"no-credentials", "event-stream mcp earlier-credentials", contradicts, "stream"},
 	{"no-credentials", "field-set-unsent", contradicts, "stream"},
-	{"no-credentials", "metadata-address refused", contradicts, "document"}, // metadata is for everybody
+	{"no-credentials", "metadata-address refused", contradicts, "document"}, // metadata needs no credentials
 	{"insufficient-scope", "rights-of-identity status-403 said-nothing", strong, "scope"},
 	{"metadata-missing", "resource-metadata-elsewhere none-sent", leads, "document"},
 	{"no-credentials", "resource-metadata-elsewhere", contradicts, "document"},
@@ -1218,8 +1218,8 @@ var rules = []rule{
 	{"expired", "quirk-refuses-with-403 status-403 key-field-sent said-nothing", weak, "habit"},
 	{"prefix-missing", "token-without-scheme quirk-takes-bare-token said-nothing !offers-bearer", contradicts, "form"},
 	{"wrong-place", "quirk-refuses-with-403 key-field-sent said-nothing", -weak, "habit"},
-	{"expired", "token-fresh", contradicts, "fresh"},
-	{"revoked", "token-fresh", contradicts, "fresh"},
+	{"expired", "token-new", contradicts, "fresh"},
+	{"revoked", "token-new", contradicts, "fresh"},
 
 	// Registries and their tools.
 	{"wrong-scheme", "cookie-sent authorization-absent token-realm", strong, "scheme"},
@@ -1254,10 +1254,10 @@ var rules = []rule{
 	{"wrong-secret", "token-address basic-sent grant-authorization_code", contradicts, "client"},
 	{"wrong-secret", "token-address basic-sent grant-refresh_token", contradicts, "client"},
 
-	// What the form of the request tells where the answer is silent.
-	{"insufficient-scope", "scope-not-held refused", decides, "scope"},
-	{"not-permitted", "scope-not-held", -weak, "scope"},
-	{"insufficient-scope", "scope-held !said:insufficient-scope", -weak, "scope"},
+	// The form of the request, if the answer gives no reason.
+	{"insufficient-scope", "scope-not-granted refused", decides, "scope"},
+	{"not-permitted", "scope-not-granted", -weak, "scope"},
+	{"insufficient-scope", "scope-granted !said:insufficient-scope", -weak, "scope"},
 	{"wrong-credential-kind", "token-of-program self-address !said-special", strong + weak, "mark"},
 	{"wrong-credential-kind", "token-of-program unsafe-method status-403 silent", strong, "mark"},
 	{"insufficient-scope", "token-of-program said-limited", -weak, "program"},
@@ -1268,9 +1268,9 @@ var rules = []rule{
 	{"edge-refused", "agent-of-library status-403 silent !none-sent", weak, "agent"},
 	{"app-password-needed", "password-sent quirk-wants-app-password hosted-service code:wrong-secret", leads, "vendor"},
 
-	// How the server takes credentials by its documentation (habits.txt), against what was sent.
+	// The documented ways of the server (habits.txt) against the credentials of the request.
 	{"wrong-scheme", "form-not-taken !said-special", strong + weak + base, "service"},
-	{"wrong-scheme", "form-not-taken code:no-credentials", strong + weak + base, "service"}, // none of a form that it takes
+	{"wrong-scheme", "form-not-taken code:no-credentials", strong + weak + base, "service"}, // the server found no credentials in a form that it takes
 	{"wrong-scheme", "form-not-taken said:none", strong + weak + base, "service"},
 	{"wrong-scheme", "form-not-taken code:wrong-secret", leads, "service"},
 	{"wrong-credential-kind", "kind-not-taken !said-special", strong + weak + base, "habit"},
@@ -1301,7 +1301,7 @@ var rules = []rule{
 	{"wrong-credential-kind", "user-not-of-token", strong + weak + base, "habit"},
 	{"wrong-secret", "user-not-of-token bare-challenge", -weak, "habit"},
 
-	// What a browser does of itself.
+	// Requests of browsers.
 	{"cross-site-refused", "guard-absent status-401 silent !authorization-sent", strong + weak, "guard"},
 	{"cross-site-refused", "guard-absent status-403 silent !authorization-sent", strong + weak, "guard"},
 	{"cross-site-refused", "guard-sent unsafe-method status-403 silent !authorization-sent", strong, "guard"},
@@ -1316,13 +1316,13 @@ var rules = []rule{
 	{"cookie-not-sent", "session-cookie-absent status-401 said:none !authorization-sent", strong, "session"},
 	{"no-credentials", "session-cookie-absent status-401 said-nothing !authorization-sent !sign-in-address", weak, "session"},
 	{"session-ended", "session-cookie-absent", -weak, "session"},
-	{"no-credentials", "browser-fetches earlier-credentials status-401", strong + weak, "fetches"}, // the page had credentials, and cannot send them here
+	{"no-credentials", "browser-fetches earlier-credentials status-401", strong + weak, "fetches"}, // the page has credentials and cannot add them to this request
 	{"cookie-not-sent", "browser-fetches status-401 !cookie-sent", weak, "fetches"},
 	{"insecure-transport", "to-https !preflight", decides, "http"},
 	{"preflight-refused", "preflight-lacks", decides, "preflight"},
 	{"insecure-transport", "to-itself", strong, "itself"},
 	{"account-not-active", "websocket !code:account-not-active", contradicts, "socket"},                                                  // "failed to upgrade"
-	{"no-credentials", "websocket authorization-absent !cookie-sent !key-sent status-404 !host-refused !origin-named", strong, "socket"}, // frameworks hide a socket
+	{"no-credentials", "websocket authorization-absent !cookie-sent !key-sent status-404 !host-refused !origin-named", strong, "socket"}, // frameworks answer 404 to a refused socket
 	{"cookie-not-sent", "referer-elsewhere none-sent status-401", weak, "referer"},
 	{"cookie-not-sent", "referer-elsewhere none-sent to-sign-in", weak, "referer"},
 	{"oauth-client-refused", "refresh-address !error-invalid_client", -weak, "refresh"},
@@ -1370,12 +1370,12 @@ var rules = []rule{
 	{"cross-site-refused", "refresh-address silent", -weak, "refresh"},
 	{"required-field-missing", "cookie-blocked", contradicts, "blocked"},
 	{"session-ended", "cookie-worked-before to-sign-in", strong, "history"},
-	{"session-ended", "comes-and-goes cookie-sent", strong + weak, "turns"},
-	{"session-ended", "comes-and-goes authorization-sent !jwt-sent", strong + base, "turns"},
-	{"unknown-signing-key", "comes-and-goes jwt-sent", strong, "turns"},
-	{"bad-signature", "comes-and-goes jwt-sent", weak, "turns"},
-	{"not-permitted", "comes-and-goes", contradicts, "turns"},
-	{"insufficient-scope", "comes-and-goes", contradicts, "turns"},
+	{"session-ended", "refused-in-turn cookie-sent", strong + weak, "turns"},
+	{"session-ended", "refused-in-turn authorization-sent !jwt-sent", strong + base, "turns"},
+	{"unknown-signing-key", "refused-in-turn jwt-sent", strong, "turns"},
+	{"bad-signature", "refused-in-turn jwt-sent", weak, "turns"},
+	{"not-permitted", "refused-in-turn", contradicts, "turns"},
+	{"insufficient-scope", "refused-in-turn", contradicts, "turns"},
 	{"upstream-refused", "worked-before", contradicts, "history+"}, // not one address alone
 	{"refresh-refused", "refresh-used refused", decides, "refresh"},
 	{"refresh-refused", "refresh-address cookie-cleared status-401", strong + weak + weak, "grant"},
@@ -1388,7 +1388,7 @@ var rules = []rule{
 	{"app-password-needed", "status-404", contradicts, "404"},
 	{"app-password-needed", "status-403 said-nothing", contradicts, "special"},
 
-	// What the input says of the credentials, where the server says nothing.
+	// Words of the input about the credentials, if the server gives no reason.
 	{"wrong-secret", "said-good said-nothing !sign-in-failed", contradicts, "good"},
 	{"wrong-secret", "said-good !said-nothing", -weak, "good"},
 	{"expired", "said-good said-nothing !said-worked", -weak, "good"},
@@ -1397,7 +1397,7 @@ var rules = []rule{
 	{"insufficient-scope", "said-limited !basic-sent refused said-nothing", strong + base, "limited"},
 	{"not-permitted", "said-limited basic-sent refused said-nothing", strong, "limited"},
 	{"not-permitted", "said-lesser refused said-nothing", strong, "limited"},
-	{"insufficient-scope", "said-lesser said-nothing", -weak, "lesser"}, // a person has roles, a token has scopes
+	{"insufficient-scope", "said-lesser said-nothing", -weak, "lesser"}, // users have roles, tokens have scopes
 	{"not-permitted", "said-limited !basic-sent refused said-nothing", weak, "limited"},
 	{"two-sign-ins-one-field", "said-of-front basic-sent status-401", strong + weak, "owner"},
 	{"two-sign-ins-one-field", "said-of-application scheme-not-offered offers-basic-only", strong + weak + base, "owner"},
@@ -1410,7 +1410,7 @@ var rules = []rule{
 	{"revoked", "said-worked refused said-nothing", weak, "worked"},
 	{"wrong-secret", "said-worked said-nothing", -weak, "worked"},
 
-	// Who answered and who asked.
+	// The server that answered and the client that asked.
 	{"header-stripped", "underscore-in-name front-nginx refused said-nothing", strong + weak, "underscore"},
 	{"header-stripped", "underscore-in-name said:none", strong + weak + base, "underscore"},
 	{"header-stripped", "underscore-in-name said:login", strong + weak, "underscore"},
@@ -1461,7 +1461,7 @@ var rules = []rule{
 	{"rate-limited", "sign-in-address status-403 silent", weak, "sign-in"},
 	{"wrong-secret", "sign-in-address status-403 silent", base, "sign-in"},
 
-	// The same request was accepted before: what changed lies in time.
+	// The same request was accepted earlier: the cause came with time.
 	{"rate-limited", "worked-before refused said-nothing !jwt-sent", weak, "history"},
 	{"rate-limited", "worked-before retry-after", strong, "history"},
 	{"prefix-missing", "worked-elsewhere", contradicts, "accepted"},
@@ -1487,7 +1487,7 @@ var rules = []rule{
 	{"server-misconfigured", "default-denies refused", strong + base, "default"},
 	{"server-misconfigured", "order-wrong refused", leads, "order"},
 	{"challenge-lost", "challenge-hidden no-challenge", leads, "hidden"},
-	{"two-sign-ins-one-field", "front-configured basic-sent body-json", leads, "configuration"}, // the front end let it pass: the program read its credentials
+	{"two-sign-ins-one-field", "front-configured basic-sent body-json", leads, "configuration"}, // the body is that of the program, so the front end accepted the credentials
 	{"wrong-secret", "front-configured basic-sent body-json", contradicts, "configuration"},
 	{"two-sign-ins-one-field", "key-sent to-sign-in-elsewhere", strong, "front"},
 	{"two-sign-ins-one-field", "front-product said-of-application", strong + weak + base, "front"},
@@ -1514,8 +1514,8 @@ var rules = []rule{
 	{"edge-refused", "said-works-from status-403", weak, "place"},
 	{"network-not-allowed", "said-works-from status-401", weak, "place"},
 	{"edge-refused", "said-works-with status-403", strong, "client"},
-	{"outage-as-refusal", "said-everybody refused said-nothing", strong, "everybody"},
-	{"server-misconfigured", "said-everybody refused said-nothing", weak, "everybody"},
+	{"outage-as-refusal", "said-all-refused refused said-nothing", strong, "everybody"},
+	{"server-misconfigured", "said-all-refused refused said-nothing", weak, "everybody"},
 	{"upstream-refused", "upstream-logged status-known authorization-sent", strong + weak + base, "upstream"},
 	{"upstream-refused", "upstream-logged status-known", weak, "upstream"},
 	{"wrong-secret", "upstream-logged status-known authorization-sent", contradicts, "upstream"},
@@ -1557,7 +1557,7 @@ var rules = []rule{
 	{"stray-characters", "blank-in-key status-401 said-nothing", strong + weak, "octets"},
 	{"stray-characters", "blank-in-key status-403 said-nothing", strong, "octets"},
 
-	// The way and the kind of the secret against the service.
+	// The place and the kind of the secret against the service.
 	{"not-a-jwt", "opaque-of-vendor error-invalid_token said-nothing !hosted-service", strong, "jwt"},
 	{"wrong-scheme", "scheme-not-taken status-401 !said-special", strong + weak + base, "service"},
 	{"wrong-scheme", "scheme-unusual said-nothing", strong, "service"},
@@ -1589,9 +1589,9 @@ var rules = []rule{
 	{"wrong-place", "place-in-address status-401 said-nothing authorization-sent !jwt-sent", base, "place"},
 	{"wrong-place", "place-in-address status-401 said-nothing key-sent !jwt-sent", base, "place"},
 
-	// What the input says of the secret, if the server gives no reason.
-	{"expired", "told-fresh said-nothing", contradicts, "told-good"},
-	{"revoked", "told-fresh said-nothing", contradicts, "told-good"},
+	// Words of the input about the secret, for a server that gives no reason.
+	{"expired", "told-new said-nothing", contradicts, "told-good"},
+	{"revoked", "told-new said-nothing", contradicts, "told-good"},
 	{"app-password-needed", "told-app-password", contradicts, "told-good"},
 	{"app-password-needed", "told-account-password basic-sent", weak, "told-account"},
 	{"no-credentials", "key-field-sent may:no-credentials", -weak, "sent"},

@@ -36,7 +36,7 @@ var (
 	toldNotPicked = regexp.MustCompile(`(?i)\b(?:does not|doesn't|did not|didn't|never) (?:read|use|pick up|look up|find|send|take|honou?r|see|consult) (?:\w+ ){0,4}(?:credentials?\b|token|\.?netrc|profile|keyring|config\.json|credential helper)|` +
 		`\b(?:has|have|with|there is) no AWS_PROFILE|` +
 		`^\s*#.*(?:\bsends nothing|\b(?:overrides?|overrode|shadows|wins over|takes? precedence)\b|\b[A-Z]*_[A-Z_]+ (?:is|was|are|were) (?:still )?set\b|\bunder (?:another|a different|the wrong) (?:host|name|registry|server|key|id)\b)`)
-	// A line of a client that looked for credentials and went on without.
+	// clientLooked matches a line of a client that found no credentials and continued without them.
 	clientLooked = regexp.MustCompile(`(?i)\bno (?:matching|suitable|stored|applicable) (?:credentials?|auth\w*|logins?)\b|\bfalling back (?:to|on) anonymous\b|\bno (?:credentials?|auth config) (?:found )?for (?:host|registry|realm|server|url)\b`)
 	ofProvider   = regexp.MustCompile(`\b[A-Z][A-Za-z]+Exception - |(?i:\blitellm\.AuthenticationError\b|\berror from provider\b|^provider returned error\b)`)
 )
@@ -53,7 +53,7 @@ func (e *evidence) outputFacts() {
 			e.add("told-not-picked", Said, fmt.Sprintf("log line %d", i+1), "the input says that the client did not take the credentials: %s", e.quote(line))
 		}
 		if clientLooked.MatchString(line) {
-			e.add("client-looked", Said, fmt.Sprintf("log line %d", i+1), "the client looked for credentials of this server and found none that fit: %s", e.quote(line))
+			e.add("client-looked", Said, fmt.Sprintf("log line %d", i+1), "a line of the client says that it found no matching credentials for this server: %s", e.quote(line))
 		}
 		if registryNameWrong.MatchString(line) {
 			e.add("registry-name-wrong", Computed, fmt.Sprintf("log line %d", i+1), "the configuration keeps the credentials of Docker Hub under a name that is not looked up; that is https://index.docker.io/v1/")

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Settings of a server that checks tokens, in the forms of properties, YAML, JSON, code and options of a command. The
-// part behind the name is cut at the end of the line.
+// Patterns of settings of a server that checks tokens, as properties, YAML, JSON, code and options of a command. A value ends
+// with the line.
 var (
 	issuerSetting    = regexp.MustCompile(`(?i)(?:(?:\biss|issuers?|issuer[-_. ]?(?:ur[il]|base[-_]?url|domain)s?|\bauthority|auth-server-url|VALID_ISSUERS\w*|oidc[-_]discovery[-_]url|openid-config url|metadata-?address|discovery[-_]?(?:ur[il]|endpoint))["'\])]*\s*(?:=>|[:=])\s*|\bbound_issuer\s+)(.{4,400})$`)
 	audienceSetting  = regexp.MustCompile(`(?i)(?:(?:(?:\b|_)aud|audiences?|resource_server_urls?|oidc-client-id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\(\s*&?\[?(?:["'` + "`" + `]))\s*|\bbound_audiences?\s+)(.{2,400})$`)
@@ -33,8 +33,8 @@ var (
 	readsTokens      = regexp.MustCompile(`(?i)\bverifyIdToken\b|\bjwt\.verify\b|\bjwt\.decode\b|oauth2\.resourceserver\.jwt|\bjwks(?:_?ur[il]|-rsa)|\bissuer-uri\b|JwtDecoder|\bAddJwtBearer\b|\bjwtVerify\b|createRemoteJWKSet|parseClaimsJws|validate-jwt`)
 )
 
-// settingLines returns the lines that may be a configuration: those of the log, and those below the headers that are no
-// body of JSON or HTML.
+// settingLines returns the lines that may be a configuration: those of the log, and those of a body that does not begin with
+// a JSON object on one line.
 func (e *evidence) settingLines() (lines []passage) {
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		lines = append(lines, passage{text: line, at: fmt.Sprintf("log line %d", i+1)})
@@ -51,7 +51,7 @@ func (e *evidence) settingLines() (lines []passage) {
 	return lines
 }
 
-// values returns the values of a setting. Variables and marks are none.
+// values returns the values of a setting without variables and masks.
 func values(text string) (list []string) {
 	for _, v := range settingValue.FindAllString(text, 8) {
 		if v = strings.TrimRight(v, "."); v != "" && !settingMark.MatchString(v) && v != "true" && v != "false" && v != "new" && v != "string" {
@@ -61,8 +61,8 @@ func values(text string) (list []string) {
 	return list
 }
 
-// settingFacts compares each token with what lines of a configuration or of a log say of the server: its issuer, its audience,
-// its algorithms, its keys and the claims that it reads.
+// settingFacts adds facts about lines of a configuration or a log, and compares the token of the request with them: issuer,
+// audience, algorithms, keys, and the claims that the server reads.
 func (e *evidence) settingFacts() {
 	lines := e.settingLines()
 	if len(lines) == 0 {
@@ -73,19 +73,19 @@ func (e *evidence) settingFacts() {
 			continue
 		}
 		if nowAndThen.MatchString(w.text) {
-			e.add("now-and-then", Said, w.at, "the input says that it fails now and then: %s", e.quote(strings.TrimSpace(w.text)))
+			e.add("fails-sometimes", Said, w.at, "the input says that the request fails sometimes: %s", e.quote(strings.TrimSpace(w.text)))
 		}
 		if laterWorks.MatchString(w.text) {
-			e.add("works-later", Said, w.at, "the input says that the same is accepted some time later: %s", e.quote(strings.TrimSpace(w.text)))
+			e.add("works-later", Said, w.at, "the input says that the request is accepted some time later: %s", e.quote(strings.TrimSpace(w.text)))
 		}
 		if keysRotated.MatchString(w.text) {
-			e.add("keys-rotated", Said, w.at, "the input speaks of a change of the signing keys: %s", e.quote(strings.TrimSpace(w.text)))
+			e.add("keys-rotated", Said, w.at, "the input names a change of the signing keys: %s", e.quote(strings.TrimSpace(w.text)))
 		}
 		if readsTokens.MatchString(w.text) {
-			e.add("reads-jwts", Computed, w.at, "the server reads JWTs: %s", e.quote(strings.TrimSpace(w.text)))
+			e.add("reads-jwts", Computed, w.at, "a line of the server reads JWTs: %s", e.quote(strings.TrimSpace(w.text)))
 		}
 		if m := innerCall.FindStringSubmatch(w.text); m != nil && e.target.Host != "" && !strings.EqualFold(m[1], e.target.Host) && !sameSite(m[1], e.target.Hostname()) {
-			e.add("inner-call-refused", Computed, w.at, "the log has another call, and that was answered %s: %s", m[2], e.quote(strings.TrimSpace(w.text)))
+			e.add("inner-call-refused", Computed, w.at, "the log has a request to another server, which was answered %s: %s", m[2], e.quote(strings.TrimSpace(w.text)))
 		}
 	}
 	for i := range e.credentials {
@@ -98,6 +98,7 @@ func (e *evidence) settingFacts() {
 	}
 }
 
+// compareSettings compares a token with the settings in the lines.
 func (e *evidence) compareSettings(c *credential, lines []passage) {
 	iss, aud, alg, kid := text(c.token.claims, "iss"), texts(c.token.claims, "aud"), text(c.token.header, "alg"), text(c.token.header, "kid")
 	var issuers, audiences, algorithms, secrets []string
@@ -108,7 +109,7 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 		}
 		if m := issuerSetting.FindStringSubmatch(w.text); m != nil {
 			if whole := strings.Trim(m[1], " \"'`,;"); strings.TrimRight(whole, "./") == strings.TrimRight(iss, "/") && whole != iss && iss != "" && strings.HasSuffix(whole, ".") {
-				e.add("iss-slash", Computed, w.at, "iss is %s, the configuration has %s: the sign at the end is the difference", e.quote(iss), e.quote(whole))
+				e.add("iss-slash", Computed, w.at, "iss is %s, the configuration has %s: they differ in the last character", e.quote(iss), e.quote(whole))
 			}
 			for _, v := range values(m[1]) {
 				if !strings.Contains(v, "://") && strings.Contains(iss, "://") && bareIssuer.MatchString(v) {
@@ -154,7 +155,7 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 				continue // words, no names of keys
 			}
 			if strings.Contains(strings.ToLower(w.text), "kid") || strings.Contains(strings.ToLower(w.text), "jwks") {
-				e.add("kid-not-listed", Computed, w.at, "kid is %s, and the keys of the server are others: %s", e.quote(kid), e.quote(strings.TrimSpace(w.text)))
+				e.add("kid-not-listed", Computed, w.at, "kid is %s, and the line with the keys of the server does not have it: %s", e.quote(kid), e.quote(strings.TrimSpace(w.text)))
 			}
 		}
 		for _, m := range claimSetting.FindAllStringSubmatch(w.text, 4) {
@@ -174,7 +175,7 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 	switch {
 	case len(issuers) == 0 || slices.Contains(issuers, iss) || iss == "" || microsoftIssuer(iss, issuers):
 	case slices.ContainsFunc(issuers, func(one string) bool { return strings.TrimRight(one, "/") == strings.TrimRight(iss, "/") }):
-		e.add("iss-slash", Computed, at["iss"], "iss is %s, the configuration has %s: a slash at the end is the difference", e.quote(iss), e.quote(issuers[0]))
+		e.add("iss-slash", Computed, at["iss"], "iss is %s, the configuration has %s: they differ in a slash at the end", e.quote(iss), e.quote(issuers[0]))
 	default:
 		e.add("iss-other-than-set", Computed, at["iss"], "iss is %s, the configuration has %s", e.quote(iss), e.quote(strings.Join(issuers, " ")))
 	}
@@ -199,7 +200,7 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 	}
 }
 
-// rightsWanted compares the rights that a line demands with those of the token.
+// rightsWanted compares the rights that a line requires with those of the token.
 func (e *evidence) rightsWanted(c *credential, w passage) {
 	m := rightSetting.FindStringSubmatch(w.text)
 	if m == nil || c.token.partial {
@@ -239,14 +240,14 @@ func (e *evidence) rightsWanted(c *credential, w passage) {
 		}
 	}
 	if scope {
-		e.add("scope-wanted-absent", Computed, w.at, "the server wants the scope %s, and the token has %s", e.quote(strings.Join(list, " ")), e.quote(strings.Join(scopes, " ")))
+		e.add("scope-wanted-absent", Computed, w.at, "the server requires the scope %s; the token has %s", e.quote(strings.Join(list, " ")), e.quote(strings.Join(scopes, " ")))
 	} else {
-		e.add("role-wanted-absent", Computed, w.at, "the server wants the role or group %s, and the token has %s", e.quote(strings.Join(list, " ")), e.quote(strings.Join(groups, " ")))
+		e.add("role-wanted-absent", Computed, w.at, "the server requires the role or group %s; the token has %s", e.quote(strings.Join(list, " ")), e.quote(strings.Join(groups, " ")))
 	}
 }
 
-// microsoftIssuer reports whether one of the settings names the authority of Microsoft for the version of the token: an
-// authority is not the issuer, letter by letter.
+// microsoftIssuer reports whether one of the settings is the authority of Microsoft that issues tokens of this version. The text
+// of an authority differs from that of its issuer.
 func microsoftIssuer(iss string, issuers []string) bool {
 	host := issuerHost(iss)
 	for _, one := range issuers {
@@ -265,7 +266,7 @@ func microsoftIssuer(iss string, issuers []string) bool {
 	return false
 }
 
-// keySetElsewhere compares the address of the key set with the issuer: realms of one host, or hosts of one vendor.
+// keySetElsewhere adds a fact if the key set is that of another realm or tenant than the issuer.
 func (e *evidence) keySetElsewhere(w passage, iss, address string) {
 	set, err := url.Parse(strings.TrimRight(address, "\"'`,;)"))
 	own, err2 := url.Parse(iss)
@@ -279,6 +280,6 @@ func (e *evidence) keySetElsewhere(w passage, iss, address string) {
 	}
 	if realm != "" && other != "" && realm != other || tenant(set.Host) && tenant(own.Host) && set.Host != own.Host ||
 		strings.HasPrefix(set.Host, "cognito-idp.") && strings.HasPrefix(own.Host, "cognito-idp.") && !strings.HasPrefix(set.Path, strings.TrimRight(own.Path, "/")+"/") {
-		e.add("keys-elsewhere", Computed, w.at, "the keys are those of %s, iss is %s", e.quote(set.Host+set.Path), e.quote(iss))
+		e.add("keys-elsewhere", Computed, w.at, "the address of the key set is %s, iss is %s", e.quote(set.Host+set.Path), e.quote(iss))
 	}
 }

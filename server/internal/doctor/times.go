@@ -115,7 +115,7 @@ func (e *evidence) tokenTimes(c *credential) {
 	for _, x := range e.c.Earlier() {
 		if x.Response != nil {
 			if t := parseHTTPDate(x.Response.Header.Get("Date")); !t.IsZero() && t.After(ref) {
-				e.add("dates-backwards", Computed, "Date", "an earlier response has the Date %s, this one %s: the clocks of the servers differ", showTime(t), showTime(ref))
+				e.add("dates-backwards", Computed, "Date", "an earlier response has the Date %s, this one has %s", showTime(t), showTime(ref))
 			}
 		}
 	}
@@ -141,7 +141,7 @@ var tenants = []string{".supabase.co", ".auth0.com", ".okta.com", ".oktapreview.
 func (e *evidence) tokenTenant(c *credential) {
 	host := strings.ToLower(e.target.Hostname())
 	if other := strings.ToLower(issuerHost(text(c.token.claims, "iss"))); hostIs(host, ".okta.com") && hostIs(other, ".oktapreview.com") || hostIs(host, ".oktapreview.com") && hostIs(other, ".okta.com") {
-		e.add("token-of-other-tenant", Computed, c.place, "the token is of %s, the address is of %s", e.quote(other), e.quote(host))
+		e.add("token-of-other-tenant", Computed, c.place, "the token was issued by %s; the address is that of %s", e.quote(other), e.quote(host))
 	}
 	for _, end := range tenants {
 		here, ok := strings.CutSuffix(host, end)
@@ -159,7 +159,7 @@ func (e *evidence) tokenTenant(c *credential) {
 			there = strings.ToLower(ref)
 		}
 		if there != "" && there != here {
-			e.add("token-of-other-tenant", Computed, c.place, "the token is of %s, the address is of %s", e.quote(there+end), e.quote(host))
+			e.add("token-of-other-tenant", Computed, c.place, "the token was issued by %s; the address is that of %s", e.quote(there+end), e.quote(host))
 		}
 	}
 }
@@ -182,11 +182,11 @@ func (e *evidence) tokenIdentity(c *credential) {
 		e.add("alg-symmetric", Computed, "header alg", "the token is signed with a shared secret (alg %s)", e.quote(alg))
 	}
 	if iss == "https://accounts.google.com" || iss == "accounts.google.com" {
-		e.add("iss-google", Computed, "claim iss", "the token is an identity token of Google: its aud is the receiver")
+		e.add("iss-google", Computed, "claim iss", "iss is Google; aud of its identity tokens is the client ID of the receiver")
 		if !slices.ContainsFunc(aud, func(a string) bool {
 			return strings.HasSuffix(a, ".apps.googleusercontent.com") || strings.HasPrefix(a, "/projects/")
 		}) {
-			e.add("aud-no-client", Computed, "claim aud", "aud is %s, no client ID of Google", e.quote(strings.Join(aud, " ")))
+			e.add("aud-no-client", Computed, "claim aud", "aud is %s, which is no client ID of Google", e.quote(strings.Join(aud, " ")))
 		}
 	}
 	if strings.EqualFold(alg, "none") || alg == "" {
@@ -228,7 +228,7 @@ func (e *evidence) tokenIdentity(c *credential) {
 	if c.kind == secretInBody && strings.Contains(c.place, "assertion") && len(aud) > 0 && e.target.Host != "" && !slices.ContainsFunc(aud, func(a string) bool {
 		return issuerHost(a) == "" || strings.EqualFold(issuerHost(a), e.target.Hostname())
 	}) {
-		e.add("assertion-aud-elsewhere", Computed, "claim aud", "aud of the assertion is %s, the token address is of %s", e.quote(strings.Join(aud, " ")), e.quote(e.target.Host))
+		e.add("assertion-aud-elsewhere", Computed, "claim aud", "aud of the assertion is %s; the token address is that of %s", e.quote(strings.Join(aud, " ")), e.quote(e.target.Host))
 	}
 	// The documents that a probe or the history holds.
 	for _, doc := range e.documents() {
@@ -323,7 +323,7 @@ func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
 		e.add("iss-other-realm-address", Computed, "claim iss", "iss is %s, the realm is asked at %s", e.quote(iss), e.quote(own))
 	}
 	if host := issuerHost(iss); host != "" && here != "" && (localHost(here) && !strings.Contains(host, ".") && !localHost(host) || localHost(host) && !strings.Contains(here, ".") && !localHost(here)) {
-		e.add("iss-container", Computed, "claim iss", "iss is %s, the address is of %s: one is a name inside of containers", e.quote(iss), e.quote(e.target.Host))
+		e.add("iss-container", Computed, "claim iss", "iss is %s, the address is that of %s, and one of them is a name inside containers", e.quote(iss), e.quote(e.target.Host))
 	}
 	if host := issuerHost(iss); (localHost(host) || clusterName.MatchString(host) || host != "" && !strings.Contains(host, ".")) && publicHost(here) {
 		e.add("iss-inner", Computed, "claim iss", "iss is %s, an inner name; the address is of %s", e.quote(iss), e.quote(e.target.Host))
@@ -413,7 +413,7 @@ func (e *evidence) tokenKind(c *credential) {
 	case e.target.Hostname() == "api.github.com" && appIssuer.MatchString(text(claims, "iss")) && claims["sub"] == nil && !strings.HasPrefix(e.target.Path, "/app"):
 		kind, why = "the token of a GitHub App itself, to be exchanged for one of an installation", "iss is the app"
 	case strings.ToLower(text(claims, "token_use")) == "access" && e.response.Header.Has("x-amzn-ErrorType") && hostIs(e.target.Hostname(), ".amazonaws.com") && strings.Contains(e.target.Host, ".execute-api."):
-		e.add("cognito-access-token", Computed, "claim token_use", "the token is an access token of Cognito; an API without scopes takes the ID token")
+		e.add("cognito-access-token", Computed, "claim token_use", "token_use says that the token is an access token of Cognito")
 		return
 	case claims["sdkKey"] != nil || claims["appKey"] != nil && claims["tokenExp"] != nil:
 		kind, why = "a signature for the SDK of meetings", "it has an SDK key"
@@ -468,10 +468,10 @@ func (e *evidence) tokenBinding(c *credential) {
 	}
 }
 
-// readScope matches scopes that allow no change.
+// readScope matches scopes that allow only reading.
 var readScope = regexp.MustCompile(`(?i)(?:^|[.:/_-])(?:read|readonly|view|list)(?:$|[.:/_-])|^(?:openid|profile|email|offline_access)$`)
 
-// identityScopes are scopes that let a client know the user, and do nothing else.
+// identityScopes lists scopes that only tell the client the identity of the user.
 var identityScopes = []string{"openid", "profile", "email", "offline_access", "address", "phone", "user.read"}
 
 // tokenRights compares the scopes of a token with those that the challenge names.
@@ -487,13 +487,13 @@ func (e *evidence) tokenRights(c *credential) {
 	}
 	if method := e.request.Method; len(granted) > 0 && method != "" && method != "GET" && method != "HEAD" && method != "OPTIONS" &&
 		!slices.ContainsFunc(granted, func(s string) bool { return !readScope.MatchString(s) }) && slices.ContainsFunc(granted, func(s string) bool { return strings.Contains(strings.ToLower(s), "read") }) {
-		e.add("scope-reads-alone", Computed, "claim scope", "the token may read alone (%s), and the method is %s", e.quote(strings.Join(granted, " ")), e.quote(method))
+		e.add("scope-reads-alone", Computed, "claim scope", "the scopes of the token allow only reading (%s), and the method is %s", e.quote(strings.Join(granted, " ")), e.quote(method))
 	}
 	if len(granted) > 0 {
 		e.add("scope-listed", Computed, "claim scope", "the token has the scope %s", e.quote(strings.Join(granted, " ")))
 	}
 	if len(granted) > 0 && len(roles) == 0 && c.token.claims["permissions"] == nil && !slices.ContainsFunc(strings.Fields(strings.Join(granted, " ")), func(s string) bool { return !slices.Contains(identityScopes, strings.ToLower(s)) }) {
-		e.add("rights-of-identity", Computed, "claim scope", "the token has scopes of a sign-in alone: %s", e.quote(strings.Join(granted, " ")))
+		e.add("rights-of-identity", Computed, "claim scope", "the token has only scopes of a sign-in: %s", e.quote(strings.Join(granted, " ")))
 	}
 	for _, ch := range e.challenges {
 		want, _ := ch.Param("scope")
@@ -590,7 +590,7 @@ var signedAt = regexp.MustCompile(`(?:^|[,;] *)(?:t|ts)=(\d{10,13})`)
 // cavageHeaders matches the list of fields that a signature by draft-cavage-http-signatures covers.
 var cavageHeaders = regexp.MustCompile(`\bkeyId="[^"]*".*\bheaders="([^"]*)"|\bheaders="([^"]*)".*\bkeyId="`)
 
-// cavageFields looks for fields that such a signature has to cover.
+// cavageFields compares the fields that such a signature covers with those of the request.
 func (e *evidence) cavageFields() {
 	value := e.request.Header.Get("Signature")
 	if value == "" {
@@ -602,7 +602,7 @@ func (e *evidence) cavageFields() {
 	}
 	names := strings.Fields(strings.ToLower(m[1] + m[2]))
 	if slices.Contains([]string{"POST", "PUT", "PATCH"}, strings.ToUpper(e.request.Method)) && !slices.Contains(names, "digest") && !slices.Contains(names, "content-digest") {
-		e.add("digest-unsigned", Computed, "Signature", "the request has a body, and the signature does not cover Digest: servers refuse it")
+		e.add("digest-unsigned", Computed, "Signature", "the request has a body, and the signature does not cover Digest")
 	}
 	for _, name := range names {
 		if name != "host" && !strings.HasPrefix(name, "(") && e.request.Whole && !e.request.Header.Has(name) {
@@ -652,26 +652,26 @@ func (e *evidence) amazonFields(auth string) {
 		}
 	}
 	if named := e.response.Header.Get("X-Amz-Bucket-Region"); named != "" && named != region && !strings.ContainsAny(region+named, "<.") {
-		e.add("region-named", Computed, "X-Amz-Bucket-Region", "the request was signed for the region %s, the bucket is in %s", e.quote(region), e.quote(named))
+		e.add("region-named", Computed, "X-Amz-Bucket-Region", "the request was signed for the region %s; the response says that the bucket is in %s", e.quote(region), e.quote(named))
 	}
 	if m := awsHostRegion.FindStringSubmatch(e.target.Host); m != nil && m[1] != region && !strings.ContainsAny(region, "<.") {
 		e.add("region-differs", Computed, "Authorization", "the request was signed for the region %s, the address is in %s", e.quote(region), m[1])
 	}
 }
 
-// edgeEnd matches the end in the value of a content network, policyEnd the one in a policy of CloudFront.
+// edgeEnd matches the expiry time in a token of a content network, policyEnd the one in a policy of CloudFront.
 var (
 	edgeEnd   = regexp.MustCompile(`(?:^|~)exp=(\d{10})`)
 	policyEnd = regexp.MustCompile(`"AWS:EpochTime"\s*:\s*(\d{10})`)
 )
 
-// signedAddressFields compares the fields that an address was signed with, with those of the request.
+// signedAddressFields compares the fields that the signature of an address covers with those of the request.
 func (e *evidence) signedAddressFields(q map[string]string) {
 	h := e.request.Header
 	list := q["x-amz-signedheaders"] + q["x-goog-signedheaders"]
 	if list == "" {
 		if q["signature"] != "" && q["awsaccesskeyid"]+q["googleaccessid"]+q["ossaccesskeyid"] != "" && h.Has("Content-Type") && e.request.Method == "PUT" {
-			e.add("signed-type", Computed, "Content-Type", "the request has a Content-Type; a signature of version 2 covers it, even if it was signed without one")
+			e.add("signed-type", Computed, "Content-Type", "the request has a Content-Type, which a signature of version 2 has to cover")
 		}
 		return
 	}
@@ -688,7 +688,7 @@ func (e *evidence) signedAddressFields(q map[string]string) {
 	}
 	parts := strings.Split(q["x-amz-credential"], "/")
 	if m := awsHostRegion.FindStringSubmatch(e.target.Host); m != nil && len(parts) == 5 && parts[2] != m[1] && !strings.ContainsAny(parts[2], "<.") {
-		e.add("region-differs", Computed, "address", "the address was signed for the region %s and is in %s", e.quote(parts[2]), m[1])
+		e.add("region-differs", Computed, "address", "the address was signed for the region %s; its host is in %s", e.quote(parts[2]), m[1])
 	}
 }
 
@@ -750,7 +750,7 @@ func (e *evidence) signedAddressTimes(q map[string]string) {
 		e.add("address-not-expired", Computed, "address", "the address is good until %s, Date is %s", showTime(end), showTime(ref))
 	}
 	if temporary := q["x-amz-security-token"] != "" || strings.HasPrefix(q["x-amz-credential"], "ASIA"); temporary && !begin.IsZero() && name == "Date" && ref.Sub(begin) > time.Hour && end.After(ref) {
-		e.add("temporary-address-old", Computed, "address", "the address was signed %s ago with temporary keys: it ends with them", showDuration(ref.Sub(begin)))
+		e.add("temporary-address-old", Computed, "address", "the address was signed %s earlier with temporary keys, whose end is its end", showDuration(ref.Sub(begin)))
 	}
 	if sp := q["sp"]; q["sv"] != "" && sp != "" {
 		want := map[string]string{"GET": "rl", "HEAD": "rl", "PUT": "wcapt", "DELETE": "dx", "POST": "apwc", "PATCH": "wua"}[e.request.Method]

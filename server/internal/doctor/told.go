@@ -67,8 +67,8 @@ func (e *evidence) lineFacts() {
 		if w.by == byPerson {
 			continue
 		}
-		if cookieBlocked.MatchString(w.text) { // no server says so of itself
-			e.add("cookie-blocked", Said, w.at, "the browser tells that it threw a cookie away: %s", e.quote(w.text))
+		if cookieBlocked.MatchString(w.text) { // only browsers write such lines
+			e.add("cookie-blocked", Said, w.at, "a line of the browser says that it rejected a cookie: %s", e.quote(w.text))
 		}
 		if w.by == byLog {
 			e.lineFact(w)
@@ -89,7 +89,7 @@ func (e *evidence) lineFacts() {
 	}
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		if dollarInside.MatchString(line) {
-			e.add("configuration-expands", Computed, fmt.Sprintf("log line %d", i+1), "a dollar sign stands in a secret where it is expanded: write it twice")
+			e.add("configuration-expands", Computed, fmt.Sprintf("log line %d", i+1), "a secret has a single dollar sign in a place that expands variables")
 			break
 		}
 	}
@@ -149,7 +149,7 @@ func (e *evidence) lineFact(w passage) {
 	case fieldDropped.MatchString(w.text):
 		e.add("configuration-drops", Computed, w.at, "the configuration drops Authorization: %s", e.quote(w.text))
 	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text):
-		e.add("configuration-expands", Computed, w.at, "single dollar signs stand where they are expanded: write each of them twice")
+		e.add("configuration-expands", Computed, w.at, "the line has single dollar signs in a place that expands variables")
 	case withoutCookies.MatchString(w.text):
 		e.add("page-without-cookies", Computed, w.at, "the page asks without cookies: %s", e.quote(w.text))
 	}
@@ -159,7 +159,7 @@ func (e *evidence) lineFact(w passage) {
 		e.add("certificate-untrusted", Computed, w.at, "the server does not trust the client's certificate: %s", e.quote(w.text))
 	}
 	if addressTorn.MatchString(w.text) {
-		e.add("address-torn", Computed, w.at, "a sign of the password ends the user part of the address too early: write it as a %%-escape")
+		e.add("address-torn", Computed, w.at, "a character of the password ends the user part of the address")
 	}
 	if tlsAlert.MatchString(w.text) {
 		e.add("tls-told", Computed, w.at, "the line tells of TLS: %s", e.quote(w.text))

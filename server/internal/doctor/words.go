@@ -33,7 +33,7 @@ const (
 	aNegated            // says it behind a negator: "not valid"
 )
 
-// lexis returns the vocabulary. A mistake in the embedded file is a mistake of the program: it panics.
+// lexis returns the vocabulary. It panics on an invalid line: the file is part of the program.
 var lexis = sync.OnceValue(func() *vocabulary {
 	v, err := readVocabulary(wordFile)
 	if err != nil {
