@@ -81,7 +81,6 @@ func (e *evidence) discoveryFacts() {
 		}
 	}
 	e.namedResource()
-	e.configuredIdentity()
 }
 
 // exchangePath matches addresses that take a token of another issuer in the body.
@@ -103,30 +102,6 @@ func (e *evidence) earlierUse(members map[string]string) {
 		}
 		if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && status >= 300 && status < 400 && before.Scheme == "http" && to.Scheme == "https" && sameHost(before, e.target) && strings.EqualFold(to.Hostname(), before.Hostname()) {
 			e.add("http-led-to-https", Computed, "history", "an earlier redirect led from http to https")
-		}
-	}
-}
-
-// Patterns of lines of a server's configuration that name the issuer or the audience that it takes.
-var (
-	issuerLine   = regexp.MustCompile(`(?i)(?:^|[\s._-])(?:expected[ _-])?issuer(?:[_-]?ur[il])?["']?\s*[:=]\s*["']?([A-Za-z][^\s"',;]{3,200})`)
-	audienceLine = regexp.MustCompile(`(?i)(?:^|[\s._-])(?:expected[ _-])?(?:audience|resource_server_url)s?["']?\s*[:=]\s*["'\[]*([A-Za-z][^\s"',;\]]{3,200})`)
-)
-
-// configuredIdentity compares iss and aud of the token with lines of a configuration beside the exchange.
-func (e *evidence) configuredIdentity() {
-	c := e.sent(secretInAuthorization)
-	if c == nil || c.token == nil {
-		return
-	}
-	iss, aud := text(c.token.claims, "iss"), texts(c.token.claims, "aud")
-	for i, line := range e.besideLines() {
-		at := fmt.Sprintf("line %d beside the exchange", i+1)
-		if m := issuerLine.FindStringSubmatch(line); m != nil && !e.seen["iss-other-than-set"] && !e.seen["iss-slash"] && iss != "" && !slices.Contains(strings.FieldsFunc(m[1], func(r rune) bool { return r == ',' }), iss) {
-			e.add("iss-other-than-configured", Computed, at, "iss is %s, the configuration names %s", e.quote(iss), e.quote(m[1]))
-		}
-		if m := audienceLine.FindStringSubmatch(line); m != nil && !e.seen["aud-other-than-set"] && len(aud) > 0 && !slices.Contains(aud, m[1]) {
-			e.add("aud-other-than-configured", Computed, at, "aud is %s, the configuration names %s", e.quote(strings.Join(aud, " ")), e.quote(m[1]))
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 // Patterns of words in place of a secret, of addresses and of fields, which tell the kind of the request.
 var (
 	markNew      = regexp.MustCompile(`(?i)\b(?:fresh|freshly|just|newly|new)\b`)
-	markVariable = regexp.MustCompile(`\b[A-Z][A-Z0-9]*_[A-Z0-9_]*(?:TOKEN|KEY|PAT|SECRET|PASSWORD)\b`)
 	markKey      = regexp.MustCompile(`(?i)\bkeys?\b`)
 	markAppPass  = regexp.MustCompile(`(?i)\bapp(?:lication)?[- ]?(?:specific )?password`)
 	markAccount  = regexp.MustCompile(`(?i)\b(?:account|log-?in|sign-?on|sso|own|web|normal|its|their) password`)
@@ -53,9 +52,6 @@ func (e *evidence) formFacts() {
 		}
 		if c.mark != "" && markNew.MatchString(text) {
 			e.add("told-new", Said, c.place, "the input says that the secret is new")
-		}
-		if c.mark != "" && markVariable.MatchString(text) {
-			e.add("kept-secret", Computed, c.place, "the input has the name of a variable in place of the secret: %s", e.quote(text))
 		}
 		if c.scheme == "basic" && c.mark != "" && markToken.MatchString(text) && !strings.Contains(strings.ToLower(text), "password") {
 			e.add("password-is-token", Said, c.place, "the input says that the password is a token: %s", e.quote(text))

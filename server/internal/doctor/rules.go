@@ -1133,7 +1133,6 @@ var rules = []rule{
 	{"wrong-status", "session-named status-404", contradicts, "session"},
 	{"no-credentials", "session-named status-404", contradicts, "session"},
 	{"no-credentials", "challenge-dropped", contradicts, "context"},
-	{"wrong-status", "mcp to-sign-in authorization-sent", strong + weak, "status"},
 	{"wrong-status", "bearer-sent to-sign-in !to-sign-in-elsewhere", strong, "status"},
 	{"two-sign-ins-one-field", "mcp to-sign-in authorization-sent", -weak, "front"},
 	{"challenge-faulty", "parameters-without-comma none-sent resource-metadata", leads, "grammar"},
@@ -1162,8 +1161,6 @@ var rules = []rule{
 	{"insufficient-scope", "worked-elsewhere error-invalid_token", contradicts, "history"},
 	{"wrong-place", "mark-of-other-host refused", strong + weak, "mark"},
 	{"insufficient-scope", "token-for-reading unsafe-method", strong + weak, "mark"},
-	{"wrong-issuer", "iss-other-than-configured refused", leads, "iss"},
-	{"wrong-audience", "aud-other-than-configured refused", leads, "aud"},
 	{"ambiguous-credentials", "signed-address basic-sent said-nothing", strong + weak, "two"},
 	{"placeholder", "tool-placeholder refused", leads, "empty"},
 
@@ -1230,7 +1227,6 @@ var rules = []rule{
 	{"credentials-not-chosen", "sent-elsewhere", strong + weak, "history"},
 	{"no-credentials", "sent-elsewhere", contradicts, "context"},
 	{"wrong-status", "waits-for-401 none-sent", weak, "status"},
-	{"wrong-status", "waits-for-401 none-sent configuration-named", weak, "status"},
 	{"insufficient-scope", "right-not-asked", leads, "scope"},
 	{"insufficient-scope", "right-not-given", strong + weak, "scope"},
 	{"not-permitted", "right-not-given", strong, "scope"},
@@ -1605,7 +1601,6 @@ var rules = []rule{
 	{"oauth-client-refused", "person-signs-in !error-invalid_client", contradicts, "sign-in"},
 	{"expired", "said:bad-token session-token-sent", strong, "temporary"},
 	{"rate-limited", "worked-elsewhere key-sent status-403 said-nothing", weak, "history"},
-	{"wrong-secret", "worked-elsewhere key-sent said-nothing", contradicts, "history"},
 }
 
 // hiding are causes whose codes servers also send for others: a code alone does not decide, a log

@@ -112,7 +112,8 @@ func (e *evidence) compareSettings(c *credential, lines []passage) {
 				e.add("iss-slash", Computed, w.at, "iss is %s, the configuration has %s: they differ in the last character", e.quote(iss), e.quote(whole))
 			}
 			for _, v := range values(m[1]) {
-				if !strings.Contains(v, "://") && strings.Contains(iss, "://") && bareIssuer.MatchString(v) {
+				address := strings.Contains(iss, "://")
+				if !strings.Contains(v, "://") && (address && bareIssuer.MatchString(v) || !address && v == strings.Trim(m[1], " \"'`,;")) {
 					issuers, at["iss"] = append(issuers, v), w.at
 				}
 			}
