@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	_ "embed"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,7 +8,7 @@ import (
 )
 
 // This file adds facts about the program that sent the request: lines of its source that set credentials, fields that it put
-// into the body, the environment that words of the user name, and the schemes that a service takes.
+// into the body, and the environment that words of the user name.
 
 // Patterns of lines of a program, of a command and of a configuration.
 var (
@@ -240,97 +239,8 @@ func (e *evidence) clientLines() {
 	}
 }
 
-// service is an API with the places where it takes credentials.
-type service struct {
-	host, path string
-	takes      []string // schemes of Authorization, names of fields, "bare" for no scheme, "parameter NAME"
-	keys       bool     // counts for keys and API tokens alone: tokens of OAuth go another way
-}
-
-//go:embed services.txt
-var servicesText string
-
-// services holds the rows of services.txt: APIs that take tokens or keys in another way than as Bearer, by their documentation.
-var services = func() (list []service) {
-	for line := range strings.Lines(servicesText) {
-		place, takes, ok := strings.Cut(strings.TrimSpace(line), " | ")
-		if !ok {
-			continue
-		}
-		takes, keys := strings.CutSuffix(takes, " | keys")
-		host, path, _ := strings.Cut(place, "/")
-		if path != "" {
-			path = "/" + path
-		}
-		list = append(list, service{
-			host:  host,
-			path:  path,
-			takes: strings.Split(takes, ", "),
-			keys:  keys,
-		})
-	}
-	return list
-}()
-
-// apiKeyMark matches words of the user for a key, or for an API token of a person.
-var apiKeyMark = regexp.MustCompile(`(?i)\bkey\b|\b(?:api|personal|user|bot|hec|job|integration|service|app)[- _]?(?:api[- _]?|access[- _]?)?(?:token|key)\b|\bapi[-_]?key\b|\bPAT\b|JOB_TOKEN|API_TOKEN|API_KEY`)
-
-// jobMark matches words of the user for the token of a CI job.
-var jobMark = regexp.MustCompile(`(?i)\bjob[ _-]?token\b|CI_JOB_TOKEN`)
-
 // keyUser matches user names that are keys of programs.
 var keyUser = regexp.MustCompile(`^(?:(?:ck|pk|sk|api|key|app|client|rzp|AC|SK)[_-]?[0-9A-Za-z_-]{12,}|[0-9a-f]{24,}|[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27})$`)
-
-// serviceFacts compares the place of the credentials with the places where the service takes them.
-func (e *evidence) serviceFacts() {
-	auth := e.sent(secretInAuthorization)
-	field := e.sent(secretInField)
-	if auth == nil && field == nil {
-		return
-	}
-	if c := auth; c != nil && c.scheme == "bearer" && jobMark.MatchString(c.mark) && strings.Contains(e.target.Path, "/api/v4/") {
-		e.add("scheme-not-taken", Computed, c.place, "GitLab takes the token of a job in the field JOB-TOKEN; the request has it as Bearer")
-		return
-	}
-	for _, s := range services {
-		if s.host != "*" && !hostIs(e.target.Host, s.host) || s.path != "" && !strings.Contains(e.target.Path, s.path) {
-			continue
-		}
-		way, c := "", auth
-		switch {
-		case auth != nil && auth.scheme != "":
-			way = auth.scheme
-		case auth != nil:
-			way = "bare"
-		default:
-			way, c = strings.ToLower(field.place), field
-		}
-		if s.keys && !apiKeyMark.MatchString(c.mark) && (c.masked || c.token != nil) && way != "bare" && c.shape == nil {
-			continue
-		}
-		if s.host == "*" && (c.shape != nil || c.token != nil) {
-			continue
-		}
-		taken := slices.ContainsFunc(s.takes, func(t string) bool {
-			if name, ok := strings.CutPrefix(t, "parameter "); ok {
-				return e.target.Query().Has(name)
-			}
-			return strings.EqualFold(t, way) || e.request.Header.Has(t)
-		})
-		if taken || way == "bare" && !slices.Contains(s.takes, "bare") && !slices.ContainsFunc(s.takes, func(t string) bool { return strings.Contains(t, "-") }) {
-			if !taken {
-				e.add("service-wants-scheme", Computed, c.place, "%s takes such credentials as %s; the request has no scheme", e.quote(e.target.Host), strings.Join(s.takes, " or "))
-			}
-			return
-		}
-		id := "scheme-not-taken"
-		if s.host == "*" { // the path alone tells the program; a version of it may take more
-			id = "scheme-unusual"
-		}
-		e.add(id, Computed, c.place, "%s takes such credentials as %s; the request has %s", e.quote(e.target.Host), strings.Join(s.takes, " or "), e.quote(way))
-		return
-	}
-}
 
 // servicePlaces matches services with several regions or environments. A key of one is unknown in the others.
 var servicePlaces = regexp.MustCompile(`(?i)(?:^|\.)(?:api\.mailgun\.net|go\.urbanairship\.com|api\.amadeus\.com|api\.datadoghq\.com|api\.newrelic\.com|(?:\w+\.)?posthog\.com|api\.intercom\.io|api\.opsgenie\.com|` +

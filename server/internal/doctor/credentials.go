@@ -372,6 +372,9 @@ func operation(r *Request, target *url.URL) string {
 	return r.Header.Get("X-Amz-Target") + " " + target.Query().Get("Action") + " " + bodyMembers(r)["Action"]
 }
 
+// cloudSignature matches schemes that sign each request with a secret key. Such a request is no sign-in.
+var cloudSignature = regexp.MustCompile(`^(?:aws4|acs3|tc3)-`)
+
 // signInQuery matches addresses with the operation in their query.
 var signInQuery = regexp.MustCompile(`(?i)(^|&)(method|action|op|cmd|do|act|command)=(user\.)?(log_?in|sign_?in|authenticate)(&|$)`)
 
@@ -391,7 +394,7 @@ func (e *evidence) requestFacts() {
 	auth := e.sent(secretInAuthorization)
 	lines := r.Header.Values("Authorization")
 	method := strings.ToUpper(r.Method)
-	signIn := method != "GET" && method != "HEAD" && (signInPath.MatchString(e.target.Path) || signInHost.MatchString(e.target.Host) || signInOperation.MatchString(operation(r, e.target))) ||
+	signIn := method != "GET" && method != "HEAD" && (auth == nil || !cloudSignature.MatchString(auth.scheme)) && (signInPath.MatchString(e.target.Path) || signInHost.MatchString(e.target.Host) || signInOperation.MatchString(operation(r, e.target))) ||
 		signInQuery.MatchString(e.target.RawQuery)
 	if signIn {
 		e.add("sign-in-address", Computed, "address", "the address is one to sign in or to fetch a token")

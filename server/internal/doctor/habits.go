@@ -31,8 +31,9 @@ var habits = sync.OnceValue(func() []habit {
 })
 
 // formShape matches a form of credentials: a scheme, bare, cookie or body; a field with a colon behind it; a parameter with a
-// question mark before it. Behind an equals sign stands how the secret begins, or the user name of Basic.
-var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?|[A-Za-z][A-Za-z0-9-]+:|\?[A-Za-z_-]+)$`)
+// question mark before it. Behind an equals sign stands how the secret begins, or the user name of Basic; behind a star at the
+// end the form takes no keys.
+var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?\*?|[A-Za-z][A-Za-z0-9-]+:|\?[A-Za-z_-]+)$`)
 
 // readHabits parses habits.txt: lines "name | places | forms | retired forms | fields beside"; the last three may be empty.
 func readHabits(file string) (list []habit, err error) {
@@ -67,9 +68,9 @@ func readHabits(file string) (list []habit, err error) {
 	return list, nil
 }
 
-// holds reports whether the habit is one of the server of this case.
-func (h habit) holds(e *evidence) bool {
-	return slices.ContainsFunc(h.places, func(place string) bool {
+// place returns the place of the habit that is one of the server of this case, or "".
+func (h habit) place(e *evidence) string {
+	i := slices.IndexFunc(h.places, func(place string) bool {
 		if name, ok := strings.CutPrefix(place, "@"); ok {
 			return slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == name })
 		}
@@ -82,16 +83,41 @@ func (h habit) holds(e *evidence) bool {
 		}
 		return host == "" || hostIs(e.target.Host, host)
 	})
+	if i < 0 {
+		return ""
+	}
+	return h.places[i]
+}
+
+// elsewhere reports whether a secret is one of another server than that of the habit: a token with claims, or a key of another
+// maker.
+func (h habit) elsewhere(c *credential) bool {
+	return c.token != nil || c.shape != nil && !strings.Contains(c.shape.maker.Name, h.name)
+}
+
+// Words of the user for a secret.
+var (
+	apiKeyMark = regexp.MustCompile(`(?i)\bkey\b|\b(?:api|personal|user|bot|hec|job|integration|service|app)[- _]?(?:api[- _]?|access[- _]?)?(?:token|key)\b|\bapi[-_]?key\b|\bPAT\b|JOB_TOKEN|API_TOKEN|API_KEY`)
+	jobMark    = regexp.MustCompile(`(?i)\bjob[ _-]?token\b|CI_JOB_TOKEN`)
+)
+
+// apiKey reports whether a secret is a key or an API token, by its form or by its mark. Tokens of OAuth are neither.
+func apiKey(c *credential) bool {
+	return apiKeyMark.MatchString(c.mark) || c.shape != nil || !c.masked && c.token == nil
 }
 
 // formTaken reports whether a credential of the request has a form. For Basic, the value of the form is the user name that a token
 // is sent with: "*/token" matches an ending, "-" a token in the place of the user name.
 func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	if parameter, ok := strings.CutPrefix(form, "?"); ok {
-		return strings.EqualFold(c.place, "parameter "+parameter)
+		return strings.EqualFold(c.place, "parameter "+parameter) || !retired && e.target.Query().Has(parameter)
 	}
 	if field, ok := strings.CutSuffix(form, ":"); ok {
-		return c.kind == secretInField && strings.EqualFold(c.place, field)
+		return c.kind == secretInField && strings.EqualFold(c.place, field) || !retired && e.request.Header.Has(field)
+	}
+	form, tokensAlone := strings.CutSuffix(form, "*")
+	if tokensAlone && apiKey(c) {
+		return false
 	}
 	name, begin, _ := strings.Cut(form, "=")
 	switch name {
@@ -102,7 +128,7 @@ func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	case "path":
 		return c.place == "path"
 	case "bare":
-		return c.kind == secretInAuthorization && c.scheme == ""
+		return c.kind == secretInAuthorization && c.scheme == "" && strings.HasPrefix(c.value, begin)
 	case "basic":
 		if begin == "password" {
 			return c.kind == secretInAuthorization && c.scheme == "basic" && !e.seen["secret-is-token"] && (!retired || e.seen["password-sent"])
@@ -115,7 +141,11 @@ func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	if other, ok := strings.CutPrefix(begin, "!"); ok {
 		return !strings.HasPrefix(c.value, other) && (other != "ey" || !strings.Contains(strings.ToLower(c.mark), "jwt"))
 	}
-	return begin == "" || strings.HasPrefix(c.value, begin) || strings.HasPrefix(c.value, "<") && e.seen["secret-is-key"] == retired // a mask does not show how the secret begins
+	if begin == "" || strings.HasPrefix(c.value, begin) {
+		return true
+	}
+	// A mask does not show how the secret begins, but "40 hex" has no such begin.
+	return strings.HasPrefix(c.value, "<") && e.seen["secret-is-key"] == retired && !e.seen["api-token-sent"] && !strings.Contains(strings.ToLower(c.mark), "hex")
 }
 
 // userFits reports whether the user name of Basic is the one that belongs to a token.
@@ -172,13 +202,19 @@ func (e *evidence) habitFacts() {
 			strings.Contains(e.target.Path, "/api/v4/") && !jobPath.MatchString(e.target.Path) {
 			e.add("job-token-elsewhere", Computed, c.place, "the token is that of a job; GitLab takes it at few addresses, and not at this one")
 		}
+		if c.scheme == "bearer" && jobMark.MatchString(c.mark) && strings.Contains(e.target.Path, "/api/v4/") {
+			e.add("form-not-taken", Computed, c.place, "GitLab takes the token of a job in the field JOB-TOKEN; the request has it as Bearer")
+			return
+		}
 		if c.scheme == "basic" && c.user == "guest" && !localHost(e.target.Hostname()) &&
 			(e.target.Port() == "15672" || slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == "RabbitMQ" })) {
 			e.add("user-of-localhost", Computed, c.place, "the user name is guest, which RabbitMQ accepts only from its own machine")
 		}
 	}
 	for _, h := range habits() {
-		if !h.holds(e) {
+		place := h.place(e)
+		path := strings.HasPrefix(place, "/") // the path alone tells the program: another one or a version of it may take more
+		if place == "" || path && h.elsewhere(sent[0]) {
 			continue
 		}
 		fits := func(forms []string, retired bool) (place string) {
@@ -202,10 +238,18 @@ func (e *evidence) habitFacts() {
 			return
 		}
 		c := sent[0]
-		if c.kind == secretInCookie || c.kind == secretInBody || c.kind == secretInAuthorization && c.scheme == "" {
-			return // a page, a sign-in, or a field without a scheme: other facts speak of it
+		if c.kind == secretInCookie || c.kind == secretInBody {
+			return // a page, or a sign-in: other facts speak of it
 		}
-		if c.scheme != "" && slices.ContainsFunc(h.takes, func(form string) bool { return strings.HasPrefix(form, c.scheme+"=!") }) {
+		if c.kind == secretInAuthorization && c.scheme == "" {
+			if !slices.ContainsFunc(h.takes, func(form string) bool { return strings.HasSuffix(form, ":") }) {
+				e.add("scheme-wanted", Computed, c.place, "%s takes credentials as %s; the request has no scheme", h.name, showForms(h.takes))
+			}
+			return
+		}
+		if c.scheme != "" && slices.ContainsFunc(h.takes, func(form string) bool {
+			return strings.HasPrefix(form, c.scheme+"=!") && !e.formTaken(c, strings.TrimSuffix(form, "*"), false)
+		}) {
 			e.add("kind-not-taken", Computed, c.place, "the tokens of %s are no JWTs, and the request has one", h.name)
 			return
 		}
@@ -214,7 +258,11 @@ func (e *evidence) habitFacts() {
 			e.add("user-not-of-token", Computed, c.place, "%s takes a token %s, and the user name is %s", h.name, showUser(h.takes[basic]), e.quote(c.user))
 			return
 		}
-		e.add("form-not-taken", Computed, c.place, "%s takes credentials as %s; the request has them in %s", h.name, showForms(h.takes), e.showPlace(c))
+		id := "form-not-taken"
+		if path {
+			id = "form-unusual"
+		}
+		e.add(id, Computed, c.place, "%s takes credentials as %s; the request has them in %s", h.name, showForms(h.takes), e.showPlace(c))
 		return
 	}
 }
@@ -235,7 +283,8 @@ func showUser(form string) string {
 func showForms(forms []string) string {
 	var words []string
 	for _, form := range forms {
-		name, _, _ := strings.Cut(form, "=")
+		form, tokens := strings.CutSuffix(form, "*")
+		name, begin, _ := strings.Cut(form, "=")
 		switch {
 		case strings.HasPrefix(name, "?"):
 			name = "the parameter " + name[1:]
@@ -247,6 +296,12 @@ func showForms(forms []string) string {
 			name = "a secret in the " + name
 		default:
 			name = strings.ToUpper(name[:1]) + name[1:]
+		}
+		switch {
+		case tokens:
+			name += " with a token of OAuth"
+		case begin != "" && begin[0] != '!' && !strings.HasPrefix(form, "basic="):
+			name += " with a secret that begins with " + begin
 		}
 		if !slices.Contains(words, name) {
 			words = append(words, name)

@@ -254,7 +254,6 @@ var quirkText = map[string]string{
 	"clients-use-digest":    "its usual clients can Digest alone",
 	"many-causes-one-401":   "one answer stands for several causes",
 	"static-front":          "it checks passwords itself and passes requests on",
-	"basic-only-token":      "its API tokens are sent as the password of Basic",
 	"reads-jwts-alone":      "its tokens are JWTs",
 	"sign-in-page-203":      "a sign-in page with 203 or 302 stands for a refusal",
 	"keys-beside-token":     "it wants a key field beside Authorization",

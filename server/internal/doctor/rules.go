@@ -221,10 +221,8 @@ var rules = []rule{
 	{"wrong-scheme", "scheme-not-offered", strong, "scheme"},
 	{"wrong-scheme", "bound-as-bearer offers-dpop", decides, "bound"},
 	{"wrong-scheme", "bound-as-bearer", strong + weak, "bound"},
-	{"wrong-scheme", "bearer-sent api-token-sent quirk-basic-only-token", strong + weak, "vendor"},
-	{"wrong-scheme", "bearer-sent secret-is-token quirk-basic-only-token", strong + weak, "vendor"},
 	{"wrong-scheme", "aws-sent said:wrong-scheme", decides, "scheme"},
-	{"wrong-scheme", "scheme-offered !bound-as-bearer !said:wrong-scheme !quirk-basic-only-token !code:wrong-scheme", contradicts, "offered"},
+	{"wrong-scheme", "scheme-offered !bound-as-bearer !said:wrong-scheme !form-not-taken !code:wrong-scheme", contradicts, "offered"},
 	{"wrong-scheme", "none-sent", impossible, "sent"},
 
 	{"wrong-credential-kind", "token-of-other-kind said:wrong-credential-kind", decides, "kind"},
@@ -1269,6 +1267,12 @@ var rules = []rule{
 	{"wrong-scheme", "form-not-taken code:no-credentials", strong + weak + base, "service"}, // the server found no credentials in a form that it takes
 	{"wrong-scheme", "form-not-taken said:none", strong + weak + base, "service"},
 	{"wrong-scheme", "form-not-taken code:wrong-secret", leads, "service"},
+	{"wrong-scheme", "form-unusual said-nothing", strong, "service"}, // the path alone tells the program
+	{"wrong-scheme", "form-unusual code:no-credentials", strong + weak + base, "service"},
+	{"wrong-scheme", "form-unusual said:none", strong + weak + base, "service"},
+	{"wrong-secret", "form-unusual said-nothing", -weak, "service"},
+	{"not-permitted", "form-unusual said-nothing", -weak, "habit"},
+	{"prefix-missing", "scheme-wanted said-nothing", strong + weak + base, "form"},
 	{"wrong-credential-kind", "kind-not-taken !said-special", strong + weak + base, "habit"},
 	{"wrong-secret", "kind-not-taken", -weak, "habit"},
 	{"wrong-credential-kind", "job-token-elsewhere !product-decides", strong + weak + base, "habit"},
@@ -1555,14 +1559,8 @@ var rules = []rule{
 
 	// The place and the kind of the secret against the service.
 	{"not-a-jwt", "opaque-of-vendor error-invalid_token said-nothing !hosted-service", strong, "jwt"},
-	{"wrong-scheme", "scheme-not-taken status-401 !said-special", strong + weak + base, "service"},
-	{"wrong-scheme", "scheme-unusual said-nothing", strong, "service"},
-	{"wrong-secret", "scheme-unusual said-nothing", -weak, "service"},
 	{"credentials-not-chosen", "page-no-cors none-sent", leads, "client"},
 	{"no-credentials", "page-no-cors none-sent", contradicts, "context"},
-	{"wrong-scheme", "scheme-not-taken status-403 !said-special", strong + weak, "service"},
-	{"prefix-missing", "service-wants-scheme said-nothing", strong + weak + base, "form"},
-	{"wrong-secret", "scheme-not-taken said-nothing", -weak, "service"},
 	{"wrong-scheme", "secret-is-key bearer-sent status-401 said-nothing", base, "service"},
 	{"wrong-scheme", "api-token-sent bearer-sent status-401 said-nothing", base, "service"},
 	{"wrong-scheme", "api-token-sent bearer-sent quirk-takes-bare-token status-401 said-nothing", strong, "service"},

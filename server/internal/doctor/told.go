@@ -60,7 +60,6 @@ func (e *evidence) lineFacts() {
 	e.clientLines()
 	e.placeFacts()
 	e.servicePlace()
-	e.serviceFacts()
 	e.misplacedFields()
 	told, withField := false, false
 	for _, w := range e.words {
