@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// This file relates the parts of a case to each other: the credentials of the request, the words of the server, the schemes that
+// it offers, and earlier exchanges.
+
 // Forms that relate parts of a case to each other.
 var (
 	secondInField   = regexp.MustCompile(`(?i),\s*(basic|bearer|digest|token|negotiate|apikey)\s+[^\s=,]+`)

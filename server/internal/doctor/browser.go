@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// This file adds facts about requests of browsers: checks against forged requests, preflights, frames, WebSockets, second steps
+// of a sign-in, and redirects.
+
 // Patterns of the fields of browsers, and of the pages to which servers redirect them.
 var (
 	factorPage    = regexp.MustCompile(`(?i)(^|[/_.?&=-])(2fa|mfa|totp|u2f|webauthn|two-?_?factor|second-?_?factor|multi-?_?factor|select-?challenge|otp|one-time-(?:code|password)|authenticator|step-?_?up|sudo|re-?auth(?:enticat\w+)?|elevate|confirm-?_?(?:password|identity|access)|password[/_-]confirm(?:ation)?|verify-(?:code|device|login|2fa|mfa)|login/challenge|challenge/(?:totp|email|sms|u2f|webauthn|backup))([/_.?&=-]|$)`)

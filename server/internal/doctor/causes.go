@@ -2,6 +2,8 @@ package doctor
 
 import "slices"
 
+// This file holds the catalogue of causes.
+
 // Cause is one entry of the catalogue. Its ID is never renamed and never used again.
 type Cause struct {
 	ID       string

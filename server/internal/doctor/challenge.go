@@ -9,6 +9,8 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 )
 
+// This file parses the lines of WWW-Authenticate and Proxy-Authenticate for the report.
+
 // ChallengeLine is one line of a WWW-Authenticate or Proxy-Authenticate field.
 type ChallengeLine struct {
 	Text       string
@@ -111,6 +113,7 @@ func nextScheme(line string, from int) int {
 // It holds no control characters and no secrets that Mask finds.
 func (l ChallengeLine) Place(e *durward.SyntaxError) (text, caret string) { return l.place(e, Mask) }
 
+// place is Place with another function for masking.
 func (l ChallengeLine) place(e *durward.SyntaxError, mask func(string) string) (text, caret string) {
 	const before, after = 44, 28 // columns
 	shown := func(text string) string { return printable.Line(mask(text), 2*len(text)+1000) }

@@ -6,6 +6,8 @@ import (
 	"strings"
 )
 
+// This file reads texts about a part of a token, about the key set of the server and about its network.
+
 // Forms of texts about a part of a token, about the key set of the server and about its network.
 var (
 	claimInText = regexp.MustCompile(`(?i)\b(exp|nbf|iat|iss|aud|sub|jti|kid|typ|alg|azp|acr|amr|auth_time|session_id|tid|org_id)\b`)

@@ -516,6 +516,7 @@ func wgetRequests(words []word) ([]Exchange, []Note) {
 	return all, a.notes
 }
 
+// httpieItem matches an item of an HTTPie command: a name, a separator and a value.
 var httpieItem = regexp.MustCompile(`^([A-Za-z0-9_-]+)(:=@|:=|==|=@|@|:|=)(.*)$`)
 
 // httpieRequests works out the request of a command of HTTPie (http, https, xh).

@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+// This file adds facts about cookies: which ones a browser does not send and why, and sessions that begin or end.
+
 // maxCookie is the number of octets that browsers take for the name and the value of a cookie (RFC 6265bis s5.7).
 const maxCookie = 4096
 

@@ -16,6 +16,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
+// This file reads the credentials of a request and adds facts about their form, and about the form of the request.
+
 // credential is one secret of the request or of the rest of the input.
 type credential struct {
 	place  string // "Authorization", "parameter key", "body member password"
@@ -739,8 +741,11 @@ func (e *evidence) valueForm(c *credential) bool {
 	return good
 }
 
+// firstRune returns the first rune of a text.
 func firstRune(s string) rune { r, _ := utf8.DecodeRuneInString(s); return r }
-func lastRune(s string) rune  { r, _ := utf8.DecodeLastRuneInString(s); return r }
+
+// lastRune returns the last rune of a text.
+func lastRune(s string) rune { r, _ := utf8.DecodeLastRuneInString(s); return r }
 
 // fieldForm looks at the form of an Authorization field (RFC 9110 s11.4).
 func (e *evidence) fieldForm(c *credential) {

@@ -29,6 +29,7 @@ type word struct {
 	variable string // as Field.Variable
 }
 
+// curlStart matches the beginning of a curl command.
 var curlStart = regexp.MustCompile(`^(?:sudo +|time +|command +|env +)?(?:[A-Za-z_][A-Za-z0-9_]*=\S* +)*(?:\S*[/\\])?curl(?:\.exe)?(?:\s|$)`)
 
 // readCurl reads one or several curl commands, of a shell of Unix or of cmd.exe. rest is the text
@@ -292,6 +293,7 @@ func cmdWords(text string) ([]word, commandEnd) {
 	return words, commandEnd{len(text), 0}
 }
 
+// percentVariable matches a variable of cmd.exe.
 var percentVariable = regexp.MustCompile(`%([A-Za-z_][A-Za-z0-9_]*)%`)
 
 // The options of curl. Each boolean option has a counterpart with "no-" before it.
@@ -382,6 +384,7 @@ type curlArguments struct {
 	notes   []Note
 }
 
+// note adds a note, up to maxNotes.
 func (a *curlArguments) note(id, at, text string) {
 	if len(a.notes) < maxNotes {
 		a.notes = append(a.notes, Note{id, at, text})
@@ -465,8 +468,10 @@ func curlRequests(words []word) ([]Exchange, []Note) {
 	return all, notes
 }
 
+// curlVariable matches a variable of curl 8.3 (--variable).
 var curlVariable = regexp.MustCompile(`\{\{([A-Za-z_][A-Za-z0-9_]*)[:}]`)
 
+// isCurl reports whether a command name is that of curl, with or without a path.
 func isCurl(name string) bool {
 	name = strings.TrimSuffix(strings.ToLower(name[strings.LastIndexAny(name, `/\`)+1:]), ".exe")
 	return name == "curl"
@@ -481,6 +486,7 @@ func shownOption(option string) string {
 	return "an option"
 }
 
+// optionName matches a word with the form of an option, which a note may quote.
 var optionName = regexp.MustCompile(`^(?:-[!-~]?|-{0,2}[a-z]{1,16}(?:-[a-z]{1,16}){0,3})$`)
 
 // option applies an option. rest holds the words after its value; it returns how many of them it
@@ -574,6 +580,7 @@ func (a *curlArguments) option(name, at string, value word, rest []word) (used i
 	return 0
 }
 
+// urlencoded encodes the value of --data-urlencode as curl does.
 func urlencoded(text string) string {
 	name, content, ok := strings.Cut(text, "=")
 	switch {

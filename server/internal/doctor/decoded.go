@@ -7,6 +7,8 @@ import (
 	"strings"
 )
 
+// This file finds tokens that the input shows in decoded form, as debuggers print them.
+
 // Bounds of the search for decoded tokens.
 const (
 	maxDecodedText  = 64 << 10
@@ -72,6 +74,7 @@ func (t *webToken) take(object map[string]any, labelled bool) {
 	}
 }
 
+// countClaims returns the number of members of an object that are registered claims.
 func countClaims(object map[string]any) (n int) {
 	for name := range object {
 		if slices.Contains(registeredClaims, name) {

@@ -10,6 +10,8 @@ import (
 	"time"
 )
 
+// This file makes the diagnosis: it weighs the causes by the rules, orders them and decides on the verdict.
+
 // Option changes a diagnosis.
 type Option func(*diagnosis)
 
@@ -45,6 +47,7 @@ type score struct {
 	form     int            // half points of the form of the request, for the order behind the first cause
 }
 
+// points returns the sum of the points of all groups.
 func (s *score) points() (n int) {
 	for _, p := range s.groups {
 		n += p
@@ -52,6 +55,7 @@ func (s *score) points() (n int) {
 	return n
 }
 
+// prepared returns the rules with their facts split into words.
 var prepared = sync.OnceValue(func() []preparedRule {
 	var list []preparedRule
 	for _, r := range ruleSet() {
@@ -60,6 +64,7 @@ var prepared = sync.OnceValue(func() []preparedRule {
 	return list
 })
 
+// preparedRule is a rule with its facts split into words.
 type preparedRule struct {
 	rule
 	ids []string
@@ -320,6 +325,7 @@ func (d *diagnosis) weigh(rules []preparedRule) {
 	}
 }
 
+// abs returns the absolute value of n.
 func abs(n int) int { return max(n, -n) }
 
 // tieOrder returns the place of a family among causes with equal points.

@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// This file adds facts about the discovery of an authorization server: metadata, registration, and the resource and the issuer
+// that they name.
+
 // registrationPath matches addresses where clients register (RFC 7591).
 var registrationPath = regexp.MustCompile(`(?i)/(?:register|registration|clients-registrations|dcr|client-registration|oauth/clients)(?:/|$)`)
 

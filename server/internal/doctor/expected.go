@@ -6,6 +6,8 @@ import (
 	"strings"
 )
 
+// This file adds facts about the form of a request, and orders the likely causes of a refusal that gives no reason by that form.
+
 // Patterns of words in place of a secret, of addresses and of fields, which tell the kind of the request.
 var (
 	markNew      = regexp.MustCompile(`(?i)\b(?:fresh|freshly|just|newly|new)\b`)

@@ -12,6 +12,8 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 )
 
+// This file gathers the evidence of a case.
+
 // evidence holds the facts of one case while they are gathered, and the parts of the case that
 // several facts need.
 type evidence struct {

@@ -7,6 +7,8 @@ import (
 	"github.com/durward-auth/durward/internal/check"
 )
 
+// This file lists defects of a response.
+
 // faults returns the defects of the response, beside the cause. Their IDs are rows of the
 // conformance check.
 func (e *evidence) faults() (list []Fault) {

@@ -5,6 +5,8 @@ import (
 	"strings"
 )
 
+// This file reads forms of text that single words do not cover.
+
 // form is a pattern of text that names a cause. It tells more than the single words of words.txt.
 type form struct {
 	topic  string

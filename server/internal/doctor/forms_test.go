@@ -2,7 +2,7 @@ package doctor
 
 import "testing"
 
-// TestForms reads texts whose form names a cause, and texts that are near and name none.
+// TestForms reads texts that have a form, and similar texts that have none. A row is the text and the expected topic.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	for topic, texts := range map[string][]string{

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// This file adds facts about the server that answered and the client that asked, about accepted exchanges beside the refused one,
+// and about lines of a configuration beside it.
+
 // Patterns that show which server answered and which client asked, where the answer gives no reason.
 var (
 	checkAgent = regexp.MustCompile(`(?i)^(?:kube-probe|googlehc|elb-healthchecker|amazon-route53-health|consul health|cloudflare-traffic-manager|uptime|pingdom|blackbox|haproxy|alb-health|azure traffic manager|load balancer agent|edge health probe|datadog agent/health)`)

@@ -9,6 +9,8 @@ import (
 	"sync"
 )
 
+// This file compares the form of the credentials with the forms that an API takes by its documentation (habits.txt).
+
 //go:embed habits.txt
 var habitFile string
 

@@ -12,6 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// This file reads HAR files.
+
 // Bounds of the reader of HAR files (HTTP Archive 1.2). It reads the file as a stream and keeps the
 // refusals and the exchanges before them, so the memory does not grow with the length of the file.
 const (
@@ -218,6 +220,7 @@ func (h *har) top() error {
 	return err
 }
 
+// log reads one member of the object log.
 func (h *har) log(name string) error {
 	switch name {
 	case "creator":
@@ -436,6 +439,7 @@ type shortener struct {
 	length int  // of the text so far
 }
 
+// Read implements io.Reader.
 func (s *shortener) Read(p []byte) (int, error) {
 	for {
 		n, err := s.r.Read(p)

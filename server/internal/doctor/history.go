@@ -13,6 +13,8 @@ import (
 	"strings"
 )
 
+// This file adds facts about earlier exchanges, the response, its challenges and the redirects before it.
+
 // document is a JSON object that another exchange of the case fetched.
 type document struct {
 	url     string
@@ -202,8 +204,10 @@ func (e *evidence) frontRealm() bool {
 	return e.seen["front-caddy"] && e.seen["challenged"]
 }
 
+// signInPage matches addresses of pages for a sign-in.
 var signInPage = regexp.MustCompile(`(?i)log-?in|/sessions?/new\b|sign[-_ ]?in|/sso|/auth|oauth2/start|/saml|cas/`)
 
+// statusText returns the digits of a status, or "odd" for a number outside of 100 to 999.
 func statusText(status int) string {
 	const digits = "0123456789"
 	if status < 100 || status > 999 {
@@ -573,6 +577,7 @@ func otherAgentAlone(a, b *Request) bool {
 	return slices.Equal(fields(a), fields(b))
 }
 
+// resourceMember matches the member resource of metadata in JSON (RFC 9728 s2).
 var resourceMember = regexp.MustCompile(`"resource"\s*:\s*"([^"]+)"`)
 
 // compareResource compares the resource of the metadata with the address (RFC 9728 s3.3).
@@ -598,10 +603,12 @@ func refusalsOf(list []Exchange) (marks string) {
 	return marks
 }
 
+// sameHost reports whether two addresses have the same host and port. An unknown host is equal to each.
 func sameHost(a, b *url.URL) bool {
 	return strings.EqualFold(a.Host, b.Host) || a.Host == "" || b.Host == ""
 }
 
+// originOf returns scheme and host of an address in lower case.
 func originOf(u *url.URL) string { return strings.ToLower(u.Scheme + "://" + u.Host) }
 
 // curlMethod matches the scheme that an option of curl chooses, in a note of the reader.
@@ -641,6 +648,7 @@ func setCookies(h Fields) (list []*http.Cookie) {
 	return list
 }
 
+// setCookieNames returns the names of the cookies that a response sets.
 func setCookieNames(h Fields) (names []string) {
 	for _, c := range setCookies(h) {
 		names = append(names, c.Name)

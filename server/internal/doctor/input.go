@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 )
 
+// This file recognises the kind of an input and reads it into a case.
+
 // MaxInput is the maximum length of an input other than a HAR, in bytes.
 const MaxInput = 1 << 20
 
@@ -225,6 +227,7 @@ func startLine(text string) bool {
 	return shortLine.MatchString(text)
 }
 
+// address matches an input that is an address alone.
 var address = regexp.MustCompile(`^https?://[^\s/?#]+\S*$`)
 
 // recognise returns the kind of a text that is not a HAR.
@@ -276,6 +279,7 @@ func authField(text string) bool {
 	return false
 }
 
+// denial matches the identifier of a refusal of Durward.
 var denial = regexp.MustCompile(`^(?:urn:durward:denial:)?([0-7][0-9A-HJKMNP-TV-Z]{25})$`)
 
 // denialID returns the identifier of a refusal of a Durward server (a ULID), or "".
@@ -342,6 +346,7 @@ func refused(e Exchange) bool {
 	return false
 }
 
+// status returns the status of an exchange, or 0 without a response.
 func status(e Exchange) int {
 	if e.Response == nil {
 		return 0

@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// This file adds facts about credentials that the configuration of a client keeps, such as .npmrc, .netrc and Docker's config.json,
+// and about the tokens of registries.
+
 // keptForms match lines of configurations with credentials. The first group is the host of the credentials.
 var keptForms = []*regexp.Regexp{
 	regexp.MustCompile(`^\s*//([^/\s:]+(?::\d+)?)/\S*:_(?:authToken|auth|password)\b`),                                              // .npmrc

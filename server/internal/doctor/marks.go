@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+// This file reads the words of the user: masks in place of a secret, and what the input says of the credentials.
+
 // marks are words in place of a secret, with the fact that they state.
 var marks = []struct {
 	words *regexp.Regexp

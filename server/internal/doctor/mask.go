@@ -18,6 +18,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/explain"
 )
 
+// This file masks secrets.
+
 // The mask stands in place of each secret in all that leaves the package. It shows the kind of the
 // secret, its public prefix, its length and 8 hexadecimal digits of its SHA-256, so that two secrets
 // can be compared. A password or short secret gets no digits: with them, an attacker
@@ -60,6 +62,7 @@ func MaskSecret(secret string) string {
 	return mask(secret, prefix, kind, len(secret) >= 20 && mixed(secret) && !strings.ContainsAny(secret, " \t"))
 }
 
+// mask returns the text that stands in place of a secret.
 func mask(secret, prefix, kind string, digest bool) string {
 	text := fmt.Sprintf("%s…(", prefix)
 	if kind != "" {
@@ -152,6 +155,7 @@ func paramsOf(scheme, rest string) []durward.Param {
 	return params
 }
 
+// paramName matches the name of a parameter of Authorization.
 var paramName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_*-]{0,40}$`)
 
 // knownScheme reports whether a word is an authentication scheme in use, not the first word of a

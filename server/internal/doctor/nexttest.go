@@ -1,5 +1,7 @@
 package doctor
 
+// This file chooses the test that tells the first two causes apart.
+
 // pair is a test that tells two causes apart.
 type pair struct{ a, b, test string }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 )
 
+// This file reads the panels of developer tools.
+
 // Users copy the panels of developer tools as text. Chromium shows the address and the status as
 // "Request URL: …" and "Status Code: …" above the headings of the fields; newer versions put a name and
 // its value on two lines.

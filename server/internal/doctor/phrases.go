@@ -10,6 +10,8 @@ import (
 	"unicode"
 )
 
+// This file reads the general words of phrases.txt.
+
 //go:embed phrases.txt
 var phraseFile string
 
@@ -210,6 +212,7 @@ func find(words []string) (found []spoken) {
 // disabled".
 var reasonFollows = regexp.MustCompile(`[:;] |: ?$|\n| - | (?i:but|because|since|due to|however) `)
 
+// becauseOf lists words that introduce a reason.
 var becauseOf = map[string]bool{"because": true, "since": true, "due to": true}
 
 // Weights of topics that stand in one text.

@@ -21,6 +21,8 @@ import (
 	"github.com/durward-auth/durward/internal/origin"
 )
 
+// This file asks a server and records the exchanges.
+
 // Bounds of one probe.
 const (
 	maxProbes         = 12
@@ -168,6 +170,7 @@ func (p *probe) plain(u *url.URL) bool {
 	return p.AllowHTTP || loopback.Host(u.Hostname()) && loopback.Host(p.target.Hostname())
 }
 
+// sameOrigin reports whether two addresses have the same origin (RFC 6454 s5).
 func sameOrigin(a, b *url.URL) bool {
 	return origin.Of(a.Scheme, a.Host) == origin.Of(b.Scheme, b.Host)
 }
@@ -192,8 +195,10 @@ func (p *probe) answer() {
 	}
 }
 
+// roundTripper is a function as an http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
+// RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // record sends a request of the client and records the exchange.
@@ -284,10 +289,12 @@ func (p *probe) request(r *http.Request) *Request {
 	return &Request{Method: r.Method, URL: r.URL.String(), Proto: "HTTP/1.1", Header: FieldsOf(r.Header), Whole: true}
 }
 
+// note adds a note to the result.
 func (p *probe) note(at, text string) {
 	p.result.Notes = append(p.result.Notes, Note{ID: NoteProbe, At: at, Text: text})
 }
 
+// limit adds a limit to the result once.
 func (p *probe) limit(text string) {
 	if !slices.Contains(p.result.Limits, text) {
 		p.result.Limits = append(p.result.Limits, text)

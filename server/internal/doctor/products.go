@@ -13,6 +13,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
+// This file reads the products, recognises the product of a case and adds facts about its codes, habits and secrets.
+
 //go:embed products/*.toml
 var productFiles embed.FS
 
@@ -119,6 +121,7 @@ var known = sync.OnceValue(func() *knowledge {
 	return k
 })
 
+// readProducts parses the embedded files of products/.
 func readProducts() (*knowledge, error) {
 	k := &knowledge{codes: map[string][]codeEntry{}}
 	names, err := productFiles.ReadDir("products")
@@ -146,6 +149,7 @@ func readProducts() (*knowledge, error) {
 	return k, nil
 }
 
+// take checks a product and adds it.
 func (k *knowledge) take(p *product) error {
 	k.products = append(k.products, p)
 	k.pages = append(k.pages, p.Pages...)
@@ -263,6 +267,7 @@ var quirkText = map[string]string{
 	"oauth-only":            "an API key is not taken where the data of a user are asked",
 }
 
+// shows reports whether the case has a sign of a product.
 func (e *evidence) shows(s sign, body string) bool {
 	all, any := true, false
 	check := func(used bool, ok func() bool) {

@@ -12,6 +12,8 @@ import (
 	digestalg "github.com/durward-auth/durward/internal/digest"
 )
 
+// This file checks Digest credentials, DPoP proofs and client assertions against the request and the challenge.
+
 // quotedDigest matches parameters that have no quotation marks in an answer.
 var quotedDigest = regexp.MustCompile(`(?i)\b(qop|nc)="`)
 

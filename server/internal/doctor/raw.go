@@ -33,6 +33,7 @@ type line struct {
 	number int // from 1
 }
 
+// at returns the place of the line for a note.
 func (l line) at() string { return fmt.Sprintf("line %d", l.number) }
 
 // linesOf splits text at line feeds. A carriage return before a line feed belongs to the line end.
@@ -416,6 +417,7 @@ const (
 	maxAhead  = 20 // lines in which the reader looks for a further field
 )
 
+// note adds a note, up to maxNotes.
 func (x *exchanges) note(id, at, text string) {
 	if len(x.notes) < maxNotes {
 		x.notes = append(x.notes, Note{id, at, text})
@@ -749,11 +751,13 @@ func splitBody(text string) (body string, log []string) {
 // bracketedWord begins a line of a log: [error], [ssl:info].
 var bracketedWord = regexp.MustCompile(`^\s*\[[A-Za-z_]+[:\]]`)
 
+// firstLine returns the text before the first line feed.
 func firstLine(text string) string {
 	first, _, _ := strings.Cut(text, "\n")
 	return first
 }
 
+// logStart matches the beginning of a line of a log or a configuration.
 var logStart = regexp.MustCompile(`^\s*(\[?[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}|[0-9]{2}:[0-9]{2}:[0-9]{2}[,. ]|[0-9]{1,3}(\.[0-9]{1,3}){3} - |[A-Z][a-z]{2} +[0-9]{1,2} [0-9]{2}:|` +
 	`\[[0-9]{1,2}/[A-Z][a-z]{2}/[0-9]{4}[ :]|\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]?[0-9] |\[?(DEBUG|INFO|WARN|WARNING|ERROR|FATAL)\b|(time|level|ts|msg)=|location +\S+ *\{|server *\{|<(VirtualHost|Location|Directory)\b|#)`)
 

@@ -1,5 +1,7 @@
 package doctor
 
+// This file defines the report.
+
 // Schema names the form of a Report in JSON.
 const Schema = "durward.doctor/1"
 

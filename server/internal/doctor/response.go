@@ -15,6 +15,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
+// This file reads the response: passages of text with their speakers, codes, challenges and the members of the body.
+
 // speaker is the speaker of a passage.
 type speaker int
 
@@ -62,6 +64,7 @@ const (
 // thrownBy matches the name of an exception and its place behind a reason. Their words say nothing.
 var thrownBy = regexp.MustCompile(`\s+[-–]\s+[A-Z][A-Za-z.]*(Exception|Error)(\s*\([^()\n]*\))?`)
 
+// newPassage returns a passage with its words.
 func newPassage(at, text string, by speaker) passage {
 	return passage{at: at, text: text, by: by, words: normalise(thrownBy.ReplaceAllString(addressWords.ReplaceAllString(text, " "), ""))}
 }
@@ -78,6 +81,7 @@ var stockSentences = regexp.MustCompile(`(?i)(?:the )?(?:provided )?authorizatio
 	`client authentication failed \(e\.g\.,? unknown client.{1,100}?authentication method\)\.?|` +
 	`the resource owner or authorization server denied the request\.?`)
 
+// say adds a passage, without those of its words that libraries send for every reason.
 func (e *evidence) say(at, text string, by speaker) {
 	if slices.Contains(oauthErrors, strings.ToLower(strings.TrimSpace(text))) {
 		return // a code of a standard has rules of its own; its words say no more
@@ -102,6 +106,7 @@ func (e *evidence) say(at, text string, by speaker) {
 	}
 }
 
+// code adds a code of the response.
 func (e *evidence) code(name, value, at string, alone bool) {
 	if len(e.codes) < maxCodes && value != "" && len(value) <= 200 {
 		e.codes = append(e.codes, codeToken{strings.ToLower(name), value, at, alone, strings.HasPrefix(at, "log line") || at == belowResponse})
@@ -164,6 +169,7 @@ func relaxed(value string) (durward.Challenge, bool) {
 	return loose(value)
 }
 
+// loose parses a challenge with defects that durward.ParseChallenges does not accept.
 func loose(value string) (c durward.Challenge, ok bool) {
 	switch m := looseScheme.FindStringSubmatch(value); {
 	case m != nil:

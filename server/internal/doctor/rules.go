@@ -5,6 +5,8 @@ import (
 	"strings"
 )
 
+// This file holds the rules: the causes with the facts that speak for or against them.
+
 // rule gives points to a cause if all its facts hold. A fact that begins with ! must not hold. Of the
 // rules of one group the strongest counts.
 type rule struct {

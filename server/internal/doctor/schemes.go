@@ -8,6 +8,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/explain"
 )
 
+// This file names the schemes of Authorization.
+
 // schemes are names of schemes in wide use, in lower case: those of package explain, and words that clients
 // write in their place.
 var schemes = func() []string {

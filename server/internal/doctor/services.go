@@ -7,6 +7,8 @@ import (
 	"strings"
 )
 
+// This file reads lines of logs and errors that clients and services print.
+
 // addressWords matches addresses and names of repositories: their parts are no words of a sentence.
 var addressWords = regexp.MustCompile(`https?://[^\s"'<>]*[^\s"'<>.,;:)\]]|\b[\w.-]+/[\w.-]+\.git\b`)
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 )
 
+// This file compares the token of a request with the settings of the server in lines beside the exchange.
+
 // Patterns of settings of a server that checks tokens, as properties, YAML, JSON, code and options of a command. A value ends
 // with the line.
 var (

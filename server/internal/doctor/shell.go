@@ -8,6 +8,8 @@ import (
 	"strings"
 )
 
+// This file splits a command of a Unix shell into its words.
+
 // shellWords returns the arguments of one command of a Unix shell, with its name, as bash splits them (POSIX.1-2024
 // XCU 2.2, 2.3 and 2.6). It leaves out assignments before the name, redirections and comments. It runs nothing: a
 // variable or a substitution stays in its word.
@@ -37,6 +39,7 @@ type shellReader struct {
 // tooDeep reports whether the text has too many substitutions. They are read recursively.
 func (r *shellReader) tooDeep() bool { return r.opens > maxSubstitutions }
 
+// has reports whether the rest of the text begins with prefix.
 func (r *shellReader) has(prefix string) bool { return strings.HasPrefix(r.text[r.at:], prefix) }
 
 // starts reports whether the next character is one of set.
@@ -44,6 +47,7 @@ func (r *shellReader) starts(set string) bool {
 	return r.at < len(r.text) && strings.IndexByte(set, r.text[r.at]) >= 0
 }
 
+// shellBlanks separate words; shellOperators end them (POSIX.1-2024 XCU 2.3).
 const shellBlanks, shellOperators = " \t", ";&|<>()"
 
 var (
@@ -67,6 +71,7 @@ func (r *shellReader) skipBlanks() {
 	}
 }
 
+// command returns the words of one command, and the offset of a syntax error or -1.
 func (r *shellReader) command() (words []word, bad int) {
 	for {
 		for r.skipBlanks(); len(words) == 0 && r.has("\n"); r.skipBlanks() {

@@ -8,17 +8,18 @@ import (
 	"testing"
 )
 
-// TestSilent diagnoses refusals whose answers give little or no reason: the form of the request, the challenge, the
-// exchanges before and the product have to tell. In testdata/silent/*.txt a line "== CAUSE; PRODUCT; SOURCE" stands before
-// the text that a person pastes. The cause is named first. A cause behind ? is one that the input does not show: it is
-// within the first three and not certain.
+// TestSilent diagnoses refusals that give little or no reason: the form of the request, the challenge, earlier exchanges and
+// the product have to show the cause. In testdata/silent/*.txt a line "== CAUSE; PRODUCT; SOURCE" stands before the text of
+// the input. The cause has to be first; of several causes, separated by commas, one. With ? before it, the input does not show
+// the cause: it has to be within the first three, and the verdict not certain. The environment variable DOCTOR_REFUSALS names
+// another folder to read.
 func TestSilent(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/silent/*.txt")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("testdata/silent: %d files, %v", len(paths), err)
 	}
-	if dir := os.Getenv("DOCTOR_REFUSALS"); dir != "" { // refusals that are not in the repository yet
+	if dir := os.Getenv("DOCTOR_REFUSALS"); dir != "" {
 		if paths, err = filepath.Glob(dir + "/*.txt"); err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 )
 
+// This file writes the report as text, and replaces names for a report that is shared.
+
 // maxText bounds a text of a fact in the report, in octets.
 const maxText = 300
 
@@ -180,6 +182,7 @@ func wrapped(prefix, text string, width int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
+// lowerFirst returns a text with a small first letter.
 func lowerFirst(s string) string {
 	if s == "" {
 		return s
@@ -277,6 +280,7 @@ func (n *names) host(host string) string {
 	return n.known[key]
 }
 
+// replace returns a text with other names of hosts and paths.
 func (n *names) replace(text string) string {
 	text = addressInText.ReplaceAllStringFunc(text, func(address string) string {
 		u, err := url.Parse(address)

@@ -13,6 +13,8 @@ import (
 	"time"
 )
 
+// This file checks the times, the issuer, the audience and the scopes of tokens, and signed requests and addresses.
+
 // showTime returns a time as a fact shows it.
 func showTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
@@ -141,7 +143,7 @@ var tenants = []string{".supabase.co", ".auth0.com", ".okta.com", ".oktapreview.
 func (e *evidence) tokenTenant(c *credential) {
 	host := strings.ToLower(e.target.Hostname())
 	if other := strings.ToLower(issuerHost(text(c.token.claims, "iss"))); hostIs(host, ".okta.com") && hostIs(other, ".oktapreview.com") || hostIs(host, ".oktapreview.com") && hostIs(other, ".okta.com") {
-		e.add("token-of-other-tenant", Computed, c.place, "the token was issued by %s; the address is that of %s", e.quote(other), e.quote(host))
+		e.add("token-of-other-tenant", Computed, c.place, "the token names %s; the address is that of %s", e.quote(other), e.quote(host))
 	}
 	for _, end := range tenants {
 		here, ok := strings.CutSuffix(host, end)
@@ -159,7 +161,7 @@ func (e *evidence) tokenTenant(c *credential) {
 			there = strings.ToLower(ref)
 		}
 		if there != "" && there != here {
-			e.add("token-of-other-tenant", Computed, c.place, "the token was issued by %s; the address is that of %s", e.quote(there+end), e.quote(host))
+			e.add("token-of-other-tenant", Computed, c.place, "the token names %s; the address is that of %s", e.quote(there+end), e.quote(host))
 		}
 	}
 }
@@ -349,6 +351,7 @@ func issuerHost(iss string) string {
 	return u.Hostname()
 }
 
+// addressIn matches an address inside other text.
 var addressIn = regexp.MustCompile(`https?://[^\s"'<>\\,]{3,200}`)
 
 // issuerKin reports whether two issuers differ in scheme, port, case or a final slash only.
@@ -614,8 +617,10 @@ func (e *evidence) cavageFields() {
 // temporaryKey matches a temporary access key of AWS in Authorization.
 var temporaryKey = regexp.MustCompile(`^AWS(?:4-HMAC-SHA256 Credential=| )ASIA`)
 
+// regexpTimestamp matches the time of a signed request, in seconds or milliseconds.
 var regexpTimestamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(\d{10,13})"?`)
 
+// lowerQuery returns the parameters of an address by their names in lower case.
 func lowerQuery(u *url.URL) map[string]string {
 	q := map[string]string{}
 	for name, values := range u.Query() {

@@ -7,6 +7,8 @@ import (
 	"time"
 )
 
+// This file reads lines of programs, of configurations and of front ends beside the exchange.
+
 // Forms of lines of programs, configurations and front ends, the same for all products.
 var (
 	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|<set-header\s+name="Authorization"\s+exists-action="delete"|\brequest_headers_to_remove\b.{0,40}\bauthorization\b|\bmore_clear_input_headers\s+"?Authorization|\bcustomrequestheaders\.authorization=\s*$|\bingress\.kubernetes\.io/auth-type["']?:\s*["']?(?:basic|digest)|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)

@@ -176,6 +176,7 @@ func (c *Case) readTranscript(text string) error {
 	return nil
 }
 
+// pipes matches the rest of a command line behind an operator of the shell.
 var pipes = regexp.MustCompile(`^\s*[|;&>]+[^\n]*`)
 
 // merge gives the requests of a command to the responses in its output.

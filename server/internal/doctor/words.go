@@ -8,6 +8,8 @@ import (
 	"sync"
 )
 
+// This file reads the words of words.txt: subjects, predicates and the causes of their pairs.
+
 //go:embed words.txt
 var wordFile string
 
@@ -25,12 +27,13 @@ type wordEntry struct {
 	kind    wordKind
 }
 
+// wordKind is the role of a word in a sentence.
 type wordKind int
 
 const (
 	aSubject   wordKind = iota
-	aPredicate          // says something by itself: "expired"
-	aNegated            // says it behind a negator: "not valid"
+	aPredicate          // counts without a negator: "expired"
+	aNegated            // counts behind a negator: "not valid"
 )
 
 // lexis returns the vocabulary. It panics on an invalid line: the file is part of the program.
