@@ -159,7 +159,7 @@ var certificateField = regexp.MustCompile(`(?i)^(x-)?((forwarded|client|ssl|tls|
 // Patterns of the parts of Basic credentials.
 var (
 	hashForm  = regexp.MustCompile(`^(?:\$(?:apr1|2[abxy]|[156]|argon2\w*|y)\$|\{(?:SHA|SSHA|PLAIN|bcrypt|CRYPT)\})`)
-	shortName = regexp.MustCompile(`^[A-Za-z][A-Za-z._-]{0,19}$`)
+	plainName = regexp.MustCompile(`^[A-Za-z_.@-]{1,40}$`)
 )
 
 // sessionField matches names of fields with the key of a session.
@@ -883,11 +883,11 @@ func (e *evidence) basicForm(c *credential, value string) {
 	if hashForm.MatchString(pass) {
 		e.add("password-is-hash", Computed, at, "the password has the form of a password hash")
 	}
-	if pass == "" && c.shape == nil && shortName.MatchString(user) {
-		e.add("password-empty-of-name", Computed, at, "the password behind the user name is empty")
-	}
 	if user != "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("password-empty", Computed, at, "the password is empty")
+		if plainName.MatchString(user) && c.shape == nil {
+			e.add("name-without-password", Computed, at, "the password behind the user name is empty")
+		}
 	}
 	if user == "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("empty-credential", Computed, at, "user and password are empty")

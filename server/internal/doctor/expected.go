@@ -120,7 +120,7 @@ func (e *evidence) formFacts() {
 	if text := string(e.response.Body[:min(len(e.response.Body), 4<<10)]); e.seen["front-page"] || strings.Contains(text, "<title>403 Forbidden</title>") && strings.Contains(text, "You don't have permission to access") {
 		e.add("server-page", Computed, "body", "the body is an error page of the web server, not of the application")
 	}
-	if local := e.target.Hostname(); local == "localhost" || strings.HasPrefix(local, "127.") {
+	if localHost(e.target.Hostname()) {
 		e.add("local-address", Computed, "address", "the address is that of the same machine")
 	}
 	if auth := e.sent(secretInAuthorization); auth != nil && auth.token != nil && strings.HasPrefix(text(auth.token.header, "alg"), "HS") {

@@ -86,10 +86,11 @@ func (e *evidence) frontFacts() {
 	if checkPath.MatchString(e.target.Path) {
 		e.add("check-address", Computed, "address", "the address is one for health checks")
 	}
-	if slices.Contains([]string{"PROPFIND", "PROPPATCH", "REPORT", "MKCOL", "MKCALENDAR"}, strings.ToUpper(e.request.Method)) {
-		e.add("dav-method", Computed, "method", "the method is one of WebDAV, whose clients wait for a challenge")
+	switch method := strings.ToUpper(e.request.Method); method {
+	case "PROPFIND", "PROPPATCH", "REPORT", "MKCOL", "MKCALENDAR":
+		e.add("dav", Computed, "method", "the method %s is one of WebDAV (RFC 4918)", method)
 	}
-	if waitsAgent.MatchString(agent) || e.target.Path == "/v2/" || e.seen["dav-method"] {
+	if waitsAgent.MatchString(agent) || e.target.Path == "/v2/" || e.seen["dav"] {
 		e.add("client-waits", Computed, "request", "the client is one that sends its credentials only after a challenge")
 	}
 	query, err := url.QueryUnescape(e.target.RawQuery)

@@ -459,14 +459,11 @@ func (e *evidence) historyFacts() {
 			e.add("key-worked-before", Computed, "history", "an earlier identical request was accepted")
 		}
 		e.keyHistory(x, before, status)
-		if status >= 200 && status < 300 && same && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method && otherAgentAlone(x.Request, e.request) {
-			e.add("other-agent-accepted", Computed, "history", "the same request was accepted with the User-Agent %s", e.quote(x.Request.Header.Get("User-Agent")))
-		}
 		if status == 401 && same && before.Path == e.target.Path && x.Request.Header.Get("Authorization") != auth {
 			e.add("asked-before", Computed, "history", "the request was refused before, and answered anew")
 		}
 		if status == 403 || status == 401 {
-			if n := strings.Count(refusalsOf(earlier), "x"); n >= 3 {
+			if n := countRefusals(earlier); n >= 3 {
 				e.add("many-refusals", Computed, "history", "%d requests were refused before", n)
 			}
 		}
@@ -477,9 +474,6 @@ func (e *evidence) historyFacts() {
 			} else if was == is && was > 0 {
 				e.droppedParameters(x.Response, before)
 			}
-		}
-		if status >= 200 && status < 300 && before.Path == e.target.Path && !same && before.Host != "" && auth != "" && x.Request.Header.Get("Authorization") == auth {
-			e.add("works-behind", Computed, "history", "the same request is accepted by %s", e.quote(before.Host))
 		}
 	}
 	named := map[string]bool{} // the addresses of resource_metadata
@@ -593,14 +587,14 @@ func (e *evidence) compareResource(resource string) {
 	}
 }
 
-// refusalsOf returns an x for each refusal among exchanges.
-func refusalsOf(list []Exchange) (marks string) {
+// countRefusals returns how many of the exchanges were answered 401 or 403.
+func countRefusals(list []Exchange) (n int) {
 	for _, x := range list {
 		if x.Response != nil && (x.Response.Status == 401 || x.Response.Status == 403) {
-			marks += "x"
+			n++
 		}
 	}
-	return marks
+	return n
 }
 
 // sameHost reports whether two addresses have the same host and port. An unknown host is equal to each.

@@ -191,11 +191,8 @@ var tokenUsers = []struct {
 	{"_json_key", ".gcr.io", regexp.MustCompile(`^\s*\{`), "the file of a service account"},
 }
 
-// Patterns of user names: of tokens with a lifetime of hours, and of persons.
-var (
-	shortLived = regexp.MustCompile(`^(?:AWS|oauth2accesstoken|gitlab-ci-token)$`)
-	plainName  = regexp.MustCompile(`^[A-Za-z_.@-]{1,40}$`)
-)
+// shortLived matches user names of tokens with a lifetime of hours.
+var shortLived = regexp.MustCompile(`^(?:AWS|oauth2accesstoken|gitlab-ci-token)$`)
 
 // tokenUserFacts compares the user name of Basic with the form of its password.
 func (e *evidence) tokenUserFacts() {
@@ -207,9 +204,6 @@ func (e *evidence) tokenUserFacts() {
 	c := e.sent(secretInAuthorization)
 	if c != nil && c.scheme == "basic" && shortLived.MatchString(c.user) {
 		e.add("short-lived-token", Computed, c.place, "the user name %s belongs to a token with a lifetime of hours", e.quote(c.user))
-	}
-	if c != nil && e.seen["password-empty"] && plainName.MatchString(c.user) && c.shape == nil {
-		e.add("name-without-password", Computed, c.place, "the user name %s has no password", e.quote(c.user))
 	}
 	if c == nil || c.scheme != "basic" || c.masked || c.pass == "" {
 		return

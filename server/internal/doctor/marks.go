@@ -14,7 +14,7 @@ import (
 // marks are words in place of a secret, with the fact that they state.
 var marks = []struct {
 	words *regexp.Regexp
-	fact  string
+	facts string
 	text  string
 }{
 	{regexp.MustCompile(`(?i)\bcnf[ .]?jkt|bound to a (?:dpop )?key|(?:dpop|key|sender)[- ](?:bound|constrained)`), "bound-to-key", "the token is bound to a key"},
@@ -31,8 +31,7 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)\bcut (?:off|at|after|in|short)\b|\bhalf\b|\btruncated\b|\bincomplete\b|\bfirst (?:two|2) parts\b|\bwithout (?:its )?signature part\b`), "jwt-cut", "the token was cut off"},
 	{regexp.MustCompile(`(?i)token alone|without (a )?colon|no colon`), "basic-no-colon", "no colon stands before the secret"},
 	{regexp.MustCompile(`(?i)too many|padding|not canonical`), "basic-padding", "the padding of base64 is wrong"},
-	{regexp.MustCompile(`(?i)\bopaque\b|\breference[- ]token\b`), "opaque-sent", "the token is opaque"},
-	{regexp.MustCompile(`(?i)\bopaque\b|\breference[- ]token\b`), "opaque-told", "the token is opaque"},
+	{regexp.MustCompile(`(?i)\bopaque\b|\breference[- ]token\b`), "opaque-sent opaque-told", "the token is opaque"},
 	{regexp.MustCompile(`(?i)\b(?:empty|unset|unexpanded|undefined|unresolved|placeholder|not set|literal(?:ly)?)\b`), "placeholder-told", "the value is empty or a placeholder"},
 	{regexp.MustCompile(`(?i)\b(?:publishable|public key|dsn|client[- ]?id|client[- ]?secret|app secret|webhook(?: signing)? secret|signing (?:secret|key)|authori[sz]ation code|device token|registration token|license key|ingest(?:ion)? key|write key|site key|deploy key|activation key|shared secret|private key|account (?:number|id)|key id|token id|user ?name|secret id|fingerprint)\b`), "no-api-secret", "the secret is of a kind that an API does not take"},
 	{regexp.MustCompile(`(?i)line ?end|newline|carriage return|\bCR ?LF\b|\bBOM\b|zero[- ]width|(?:leading|trailing) (?:blank|space|whitespace)|(?:space|blank) at (?:its|the) end|smart quotes|double quotes|(?:quotes|quotation marks|brackets) around|in quotes|in brackets|(?:with|including) (?:its )?(?:quotes|brackets|newline)`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
@@ -165,11 +164,13 @@ func (e *evidence) markFacts(c *credential) {
 		e.add("basic-outside-ascii", Said, c.place, "the input says that user name or password has characters outside of ASCII")
 	}
 	for _, m := range marks {
-		if m.fact == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInCookie || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {
+		if m.facts == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInCookie || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {
 			continue
 		}
 		if m.words.MatchString(c.mark) {
-			e.add(m.fact, Said, c.place, "the input says: %s", m.text)
+			for fact := range strings.FieldsSeq(m.facts) {
+				e.add(fact, Said, c.place, "the input says: %s", m.text)
+			}
 		}
 	}
 	if m := markedAudience.FindStringSubmatch(c.mark); m != nil && e.target.Host != "" {

@@ -775,7 +775,6 @@ var rules = []rule{
 	{"claim-missing", "claim-form said:claim-missing", decides, "claim"},
 	{"claim-missing", "claim-form", weak, "claim"},
 	{"placeholder", "password-empty said:none", strong + weak + base, "empty"},
-	{"placeholder", "password-empty-of-name status-401 said-nothing", strong + weak, "empty"},
 	{"wrong-credential-kind", "password-is-hash", strong + weak, "kind"},
 	{"certificate-binding", "said:certificate-binding said:client-certificate-missing authorization-sent", strong + weak + base, "words"},
 	{"dpop-proof-missing", "other-scheme-named bearer-sent", -weak, "named"},

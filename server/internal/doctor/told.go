@@ -52,10 +52,6 @@ func besideLine(text string) bool {
 
 // lineFacts adds facts about lines of a log, of a client or of a configuration that stand beside the exchange.
 func (e *evidence) lineFacts() {
-	switch method := strings.ToUpper(e.request.Method); method {
-	case "PROPFIND", "PROPPATCH", "REPORT", "MKCOL", "MKCALENDAR":
-		e.add("dav", Computed, "method", "the method %s is one of WebDAV (RFC 4918)", method)
-	}
 	if strings.EqualFold(e.request.Header.Get("Upgrade"), "websocket") || e.target.Scheme == "ws" || e.target.Scheme == "wss" {
 		e.add("websocket", Computed, "request", "the request asks for a WebSocket (RFC 6455)")
 	}
