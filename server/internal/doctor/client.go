@@ -16,6 +16,8 @@ var (
 	programForm = regexp.MustCompile(`^\s*(?:\$ \S|PS ?[A-Z]?:?[^>]{0,60}> |>>> |In \[\d+\]: |(?:var|let|const|final|auto|val|local|my|set|export|curl_setopt(?:_array)?|await|import|using|use|env|with)\b.{0,40}[\s(:=]|` +
 		`[$@]?[A-Za-z_][\w.]*(?:->|::|\.|\[)[\w"'.\]]{1,60}\s*(?:\(|=[^=\s]|= |\[)|[$@]?[A-Za-z_][\w.-]*(?:\s+(?:=|:=|=>)\s+\S|=["'$<{\[])|[A-Za-z_][\w.]*\(["'$\w]|["']?[\w-]+["']?\s*(?:=>|:)\s*(?:["'{\[$<]|Bearer |Basic |Token |\*{3})|` +
 		`-{1,2}[A-Za-z][\w-]*[ =]|[A-Z]\w+(?:<[^<>]*>)? \w+ = |\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:)`)
+	// requestCall matches a call of a library for HTTP with fields.
+	requestCall    = regexp.MustCompile(`(?i)^\s*(?:(?:const |let |var )?[\w, ]+\s*:?=\s*)?(?:await )?(?:requests|httpx|axios|fetch|session|client|http|urllib3?|got|aiohttp|ky|superagent|req)\b[.(].*\bheaders?\b`)
 	formBody       = regexp.MustCompile(`^[\w.-]+=[^\s]*(?:&[\w.-]+=|$)`)
 	credentialWord = regexp.MustCompile(`(?i)authori[sz]ation|authenticat|bearer|token|passw|credential|api[-_ ]?key|secret|basic[-_]?auth|\bauth\b|_auth\b|netrc|userpwd|username`)
 	// setsCredentials matches source code that sets credentials for its requests.
@@ -26,9 +28,10 @@ var (
 	bodyFields = regexp.MustCompile(`(?i)(?:["']headers["']\s*:\s*\{[^{}]*|^\s*\{\s*)["'](?:authorization|x-api-key|api-key|x-auth-token)["']\s*:|^(?:headers(?:\[|%5B)|authorization=)`)
 )
 
-// programLine reports whether a line belongs to a program or a configuration and mentions credentials.
+// programLine reports whether a line belongs to a program or a configuration, and mentions credentials or sends a request with
+// fields.
 func programLine(text string) bool {
-	return len(text) < 400 && !formBody.MatchString(text) && programForm.MatchString(text) && credentialWord.MatchString(text)
+	return requestCall.MatchString(text) || len(text) < 400 && !formBody.MatchString(text) && programForm.MatchString(text) && credentialWord.MatchString(text)
 }
 
 // netrcAgent matches agents of libraries that use the entry of .netrc for a host, even if the program set Authorization.

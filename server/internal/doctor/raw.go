@@ -726,9 +726,6 @@ func splitBody(text string) (body string, log []string) {
 		if i := strings.Index(text, "\n\n"); i >= 0 && logLine(firstLine(strings.TrimLeft(text[i:], "\n"))) {
 			end = i
 		}
-		if clientCode.MatchString(firstLine(trimmed)) { // a program, and no body
-			end = 0
-		}
 		for i := strings.IndexByte(text, '\n'); i >= 0 && i < end; { // a log right below a body of one line or a few
 			next := strings.IndexByte(text[i+1:], '\n')
 			if besideLine(firstLine(text[i+1:])) {

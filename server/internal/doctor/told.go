@@ -15,7 +15,6 @@ var (
 	frontAsks          = regexp.MustCompile(`(?i)^\s*(?:auth_basic\s+"|auth_basic_user_file\s|basic_?auth\s+(?:/\S*\s+)?(?:bcrypt\s+)?\{|AuthType\s+Basic\b|AuthUserFile\s|auth_pam\s+")|traefik\.http\.middlewares\.\S+\.basicauth\.users|^\s*basicAuth:\s*$|\bhttp-request auth\b`)
 	frontLists         = regexp.MustCompile(`(?i)^\s*(?:(?:allow|deny)\s+(?:all|[0-9a-f.:]+(?:/\d+)?)\s*;|Require\s+(?:not\s+)?(?:ip|host|local)\b|(?:Allow|Deny)\s+from\s|(?:ipAllowList|ipWhiteList):|@\w+\s+(?:not\s+)?(?:remote_ip|client_ip)\b)|\.(?:ipallowlist|ipwhitelist)\.sourcerange`)
 	frontCertificate   = regexp.MustCompile(`(?i)^\s*(?:ssl_verify_client\s+(?:on|optional\w*)\b|SSLVerifyClient\s+(?:require|optional\w*)|mode\s+require_and_verify|clientAuthType:\s*Require)|\$ssl_client_verify\b|\bssl_c_used\b|\bssl_fc_has_crt\b|sslFlags="[^"]*(?:SslNegotiateCert|SslRequireCert)|require_client_certificate:\s*true|\bmtls:\s*(?:\{\s*)?mode:\s*STRICT|\bclient_authentication:\s*(?:required|optional)|(?:certificateVerification|clientAuth)="(?:required|true|want)"|client-auth[=:]\s*(?:need|required)|ClientCertificateMode\.Require|\bverify\s+required\b.*\bca-file\b|\bca-file\b.*\bverify\s+required\b|auth-tls-verify-client: "?on`)
-	clientCode         = regexp.MustCompile(`(?i)^\s*(?:(?:const |let |var )?[\w, ]+\s*:?=\s*)?(?:await )?(?:requests|httpx|axios|fetch|session|client|http|urllib3?|got|aiohttp|ky|superagent|req)\b[.(].*\bheaders?\b`)
 	variableLacking    = regexp.MustCompile(`(?i)\b(?:HTTP_AUTHORIZATION|PHP_AUTH_(?:USER|PW|DIGEST)|AUTH_TYPE|REMOTE_USER)\b`)
 	lackingWords       = regexp.MustCompile(`(?i)\b(?:KeyError|undefined|missing|null|empty|none|unset|not (?:set|found|defined|present)|isn't set|no such)\b`)
 	cutHash            = regexp.MustCompile(`[=:]\s*["']?[^\s"'$]*:?\$(?:apr1|2[abxy]|[156]|argon2\w*)\$[^$\s]`)
@@ -46,7 +45,7 @@ func besideLine(text string) bool {
 	if programLine(text) {
 		return true
 	}
-	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || clientCode.MatchString(text) || withoutCookies.MatchString(text) ||
+	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || withoutCookies.MatchString(text) ||
 		cookieBlocked.MatchString(text) || cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
 
