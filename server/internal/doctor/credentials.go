@@ -491,7 +491,7 @@ func (e *evidence) requestFacts() {
 	if origin := r.Header.Get("Origin"); origin != "" {
 		e.add("origin-sent", Computed, "Origin", "a page of %s asks", e.quote(origin))
 		if u, err := url.Parse(origin); err == nil && u.Host != "" && e.target.Host != "" && (!strings.EqualFold(u.Host, e.target.Host) || e.target.Scheme != "" && u.Scheme != strings.Replace(e.target.Scheme, "ws", "http", 1)) {
-			e.add("cross-origin", Computed, "Origin", "Referer names a page of %s, the request goes to %s", e.quote(origin), e.quote(e.target.Host))
+			e.add("cross-origin", Computed, "Origin", "Origin is %s, the request goes to %s", e.quote(origin), e.quote(e.target.Host))
 		}
 	}
 	if site := strings.ToLower(r.Header.Get("Sec-Fetch-Site")); site == "cross-site" {

@@ -200,7 +200,7 @@ func (d *diagnosis) derive() {
 		}
 	}
 	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("X-Ms-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && offMark.MatchString(v) {
-		e.add("mark-time-wrong", Said, "Date", "the input says that the time of the request is off")
+		e.add("mark-time-wrong", Said, "Date", "the input says that the time of the request is wrong")
 	}
 }
 

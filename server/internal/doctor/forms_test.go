@@ -2,7 +2,7 @@ package doctor
 
 import "testing"
 
-// TestForms reads texts that have a form, and similar texts that have none. A row is the text and the expected topic.
+// TestForms reads texts that have a form, and similar texts that have none. The key of a row is the expected topic of its texts.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	for topic, texts := range map[string][]string{
