@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -83,31 +82,6 @@ func (e *evidence) lineFacts() {
 			e.add("state-refused", Computed, w.at, "the state of the sign-in was not found again: it is kept in a cookie")
 		}
 	}
-	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
-		if dollarInside.MatchString(line) {
-			e.add("configuration-expands", Computed, fmt.Sprintf("log line %d", i+1), "a secret has a single dollar sign in a place that expands variables")
-			break
-		}
-	}
-	below := strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines) // a configuration pasted in the place of a body
-	for i, line := range append(below, e.c.Log[:min(len(e.c.Log), maxLogLines)]...) {
-		at := "body"
-		if i >= len(below) {
-			at = fmt.Sprintf("log line %d", i-len(below)+1)
-		}
-		for _, f := range []struct {
-			form     *regexp.Regexp
-			id, text string
-		}{
-			{frontAsks, "front-configured", "the front end has a sign-in of its own by Basic"},
-			{frontLists, "front-lists", "the front end has a list of addresses"},
-			{frontCertificate, "front-wants-certificate", "the front end wants a certificate of the client"},
-		} {
-			if !e.seen[f.id] && f.form.MatchString(line) {
-				e.add(f.id, Computed, at, "%s: %s", f.text, e.quote(strings.TrimSpace(line)))
-			}
-		}
-	}
 	signedIn := false
 	for _, w := range e.words {
 		if w.by == byLog && signInLogged.MatchString(w.text) {
@@ -142,8 +116,6 @@ func (e *evidence) lineFact(w passage) {
 		e.add("websocket-told", Said, w.at, "the browser tells of a WebSocket that was refused")
 	}
 	switch {
-	case fieldDropped.MatchString(w.text):
-		e.add("configuration-drops", Computed, w.at, "the configuration drops Authorization: %s", e.quote(w.text))
 	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text):
 		e.add("configuration-expands", Computed, w.at, "the line has single dollar signs in a place that expands variables")
 	case withoutCookies.MatchString(w.text):
