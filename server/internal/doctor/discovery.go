@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -53,9 +52,9 @@ func (e *evidence) discoveryFacts() {
 	if strings.Contains(strings.ToLower(r.Header.Get("Accept")), "text/event-stream") && (r.Method == "GET" || r.Method == "") {
 		e.add("event-stream", Computed, "Accept", "the request asks for text/event-stream, as EventSource does, which cannot set Authorization")
 	}
-	for i, line := range e.allLines() {
-		if e.seen["none-sent"] && fieldSet.MatchString(line) {
-			e.add("field-set-unsent", Computed, fmt.Sprintf("line %d beside the exchange", i+1), "a line of a program or a configuration sets Authorization, and the request has none")
+	for _, w := range e.linesBeside(true) {
+		if e.seen["none-sent"] && fieldSet.MatchString(w.text) {
+			e.add("field-set-unsent", Computed, w.at, "a line of a program or a configuration sets Authorization, and the request has none")
 		}
 	}
 	for _, ch := range e.challenges {
@@ -111,20 +110,6 @@ func (e *evidence) earlierUse(members map[string]string) {
 
 // fieldSet matches a line of a program or of a configuration that sets Authorization among the fields of its requests.
 var fieldSet = regexp.MustCompile(`(?i)\bheaders["']?\s*[:=]\s*\{[^{}]*["']?authorization["']?\s*[:=]`)
-
-// allLines returns the lines of the body and those below the exchange.
-func (e *evidence) allLines() []string {
-	return append(strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines), e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
-}
-
-// besideLines returns the lines of a body that is neither JSON nor HTML, and the lines below the exchange.
-func (e *evidence) besideLines() []string {
-	var lines []string
-	if body := e.response.Body[:min(len(e.response.Body), 4<<10)]; len(body) > 0 && !e.seen["body-json"] && !e.seen["body-html"] {
-		lines = strings.SplitN(string(body), "\n", maxLogLines)
-	}
-	return append(lines, e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
-}
 
 // authorizationServer reports whether other exchanges or the address show an authorization server with open registration.
 func (e *evidence) authorizationServer() bool {

@@ -248,13 +248,10 @@ var orders = [][2]string{
 
 // besideFacts adds facts about lines beside an exchange whose answer gives no reason.
 func (e *evidence) besideFacts() {
-	var lines []string
-	if !e.seen["body-json"] && !e.seen["body-html"] { // lines of a configuration stand where the body of a short answer would
-		lines = strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines)
-	}
-	lines = append(lines, e.c.Log[:min(len(e.c.Log), maxLogLines)]...)
-	for _, line := range lines {
-		line = strings.TrimRight(line, "\r ")
+	var all strings.Builder
+	for _, w := range e.linesBeside(false) {
+		line := strings.TrimRight(w.text, "\r ")
+		all.WriteString(line + "\n")
 		if len(line) > 2000 {
 			continue
 		}
@@ -279,11 +276,11 @@ func (e *evidence) besideFacts() {
 			{hidesField, "challenge-hidden", "the configuration removes or replaces the challenge"},
 		} {
 			if !e.seen[f.id] && f.form.MatchString(line) {
-				e.add(f.id, Computed, "line", "%s: %s", f.text, e.quote(strings.TrimSpace(line)))
+				e.add(f.id, Computed, w.at, "%s: %s", f.text, e.quote(strings.TrimSpace(line)))
 			}
 		}
 		if environment.MatchString(line) && cutHash.MatchString(line) && !strings.Contains(line, "$$") {
-			e.add("configuration-expands", Computed, "line", "the line has single dollar signs in a place that expands variables")
+			e.add("configuration-expands", Computed, w.at, "the line has single dollar signs in a place that expands variables")
 		}
 	}
 	for _, w := range e.words {
@@ -291,10 +288,9 @@ func (e *evidence) besideFacts() {
 			e.add("upstream-logged", Computed, w.at, "the text names a refusal by another server: %s", e.quote(w.text))
 		}
 	}
-	all := strings.Join(lines, "\n")
 	for _, o := range orders {
-		if first, second := strings.Index(all, o[0]), strings.Index(all, o[1]); second >= 0 && first > second {
-			e.add("order-wrong", Computed, "line", "%s stands before %s; it belongs after it", o[1], o[0])
+		if first, second := strings.Index(all.String(), o[0]), strings.Index(all.String(), o[1]); second >= 0 && first > second {
+			e.add("order-wrong", Computed, "lines beside the exchange", "%s stands before %s; it belongs after it", o[1], o[0])
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -37,11 +36,13 @@ var (
 
 // keptFacts compares the hosts of the credentials in the client's configuration with the address of the request.
 func (e *evidence) keptFacts() {
-	lines := e.allLines()
+	lines := e.linesBeside(true)
+	var whole strings.Builder
 	var hosts []string
 	at := ""
-	for i, line := range lines {
-		place := fmt.Sprintf("line %d beside the exchange", i+1)
+	for _, w := range lines {
+		line, place := w.text, w.at
+		whole.WriteString(line + "\n")
 		found := keptHosts(line)
 		if hosts = append(hosts, found...); len(found) > 0 && at == "" {
 			at = place
@@ -53,8 +54,7 @@ func (e *evidence) keptFacts() {
 			e.add("hash-unreadable", Computed, place, "the file of passwords has a hash of the form %s; the registry reads only bcrypt", e.quote(m[1]))
 		}
 	}
-	whole := strings.Join(lines, "\n")
-	servers, repositories := serverID.FindAllStringSubmatch(whole, 10), repositoryID.FindAllStringSubmatch(whole, 10)
+	servers, repositories := serverID.FindAllStringSubmatch(whole.String(), 10), repositoryID.FindAllStringSubmatch(whole.String(), 10)
 	if len(servers) > 0 && len(repositories) > 0 {
 		same := slices.ContainsFunc(servers, func(s []string) bool {
 			return slices.ContainsFunc(repositories, func(r []string) bool { return r[1] == s[1] })

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -35,24 +34,6 @@ var (
 	readsTokens      = regexp.MustCompile(`(?i)\bverifyIdToken\b|\bjwt\.verify\b|\bjwt\.decode\b|oauth2\.resourceserver\.jwt|\bjwks(?:_?ur[il]|-rsa)|\bissuer-uri\b|JwtDecoder|\bAddJwtBearer\b|\bjwtVerify\b|createRemoteJWKSet|parseClaimsJws|validate-jwt`)
 )
 
-// settingLines returns the lines that may be a configuration: those of the log, and those of a body that does not begin with
-// a JSON object on one line.
-func (e *evidence) settingLines() (lines []passage) {
-	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
-		lines = append(lines, passage{text: line, at: fmt.Sprintf("log line %d", i+1)})
-	}
-	if e.response.Status < 400 && e.response.Status != 200 {
-		return lines
-	}
-	for i, line := range strings.SplitN(string(e.response.Body[:min(len(e.response.Body), 4<<10)]), "\n", maxLogLines) {
-		if i == 0 && strings.HasPrefix(strings.TrimSpace(line), "{") && strings.HasSuffix(strings.TrimSpace(line), "}") {
-			continue
-		}
-		lines = append(lines, passage{text: line, at: "body"})
-	}
-	return lines
-}
-
 // values returns the values of a setting without variables and masks.
 func values(text string) (list []string) {
 	for _, v := range settingValue.FindAllString(text, 8) {
@@ -66,7 +47,10 @@ func values(text string) (list []string) {
 // settingFacts adds facts about lines of a configuration or a log, and compares the token of the request with them: issuer,
 // audience, algorithms, keys, and the claims that the server reads.
 func (e *evidence) settingFacts() {
-	lines := e.settingLines()
+	lines := slices.DeleteFunc(e.linesBeside(true), func(w passage) bool { // a JSON object on one line is an answer, not a configuration
+		text := strings.TrimSpace(w.text)
+		return w.at == "body line 1" && strings.HasPrefix(text, "{") && strings.HasSuffix(text, "}")
+	})
 	if len(lines) == 0 {
 		return
 	}

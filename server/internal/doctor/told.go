@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -46,6 +47,21 @@ func besideLine(text string) bool {
 	}
 	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || withoutCookies.MatchString(text) ||
 		cookieBlocked.MatchString(text) || cutHash.MatchString(text) && expandingPlace.MatchString(text)
+}
+
+// linesBeside returns the lines of the body and those below the exchange: users paste a configuration there. Those of a
+// body of JSON or HTML are left out unless data is true.
+func (e *evidence) linesBeside(data bool) (lines []passage) {
+	body := e.response.Body[:min(len(e.response.Body), 4<<10)]
+	if len(body) > 0 && (data || !e.seen["body-json"] && !e.seen["body-html"]) {
+		for i, line := range strings.SplitN(string(body), "\n", maxLogLines) {
+			lines = append(lines, passage{text: line, at: fmt.Sprintf("body line %d", i+1)})
+		}
+	}
+	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		lines = append(lines, passage{text: line, at: fmt.Sprintf("log line %d", i+1)})
+	}
+	return lines
 }
 
 // lineFacts adds facts about lines of a log, of a client or of a configuration that stand beside the exchange.
