@@ -209,9 +209,6 @@ func (e *evidence) clientLines() {
 			e.add("key-as-user", Computed, c.place, "the user name has the form of a key")
 		}
 	}
-	if agent := e.request.Header.Get("User-Agent"); netrcAgent.MatchString(agent) {
-		e.add("netrc-agent", Computed, "User-Agent", "the client is a library that reads .netrc: %s", e.quote(agent))
-	}
 	if strings.EqualFold(e.request.Header.Get("Sec-Fetch-Mode"), "no-cors") && strings.EqualFold(e.request.Header.Get("Sec-Fetch-Dest"), "empty") {
 		e.add("page-no-cors", Computed, "Sec-Fetch-Mode", "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")
 	}
@@ -219,9 +216,6 @@ func (e *evidence) clientLines() {
 		if w.by == byLog && noCORS.MatchString(w.text) {
 			e.add("page-no-cors", Computed, w.at, "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")
 		}
-	}
-	if agent := e.request.Header.Get("User-Agent"); cliAgent.MatchString(agent) {
-		e.add("cli-agent", Computed, "User-Agent", "the client is a program that takes its credentials from the environment, a file or a store: %s", e.quote(agent))
 	}
 	for i := range e.credentials {
 		c := &e.credentials[i]

@@ -411,9 +411,7 @@ func (e *evidence) requestFacts() {
 			e.add("token-address", Computed, "grant_type", "the request asks for a token")
 		}
 	}
-	if clientPath.MatchString(e.target.Path) {
-		e.add("client-address", Computed, "address", "the address is one where an OAuth client sends its own credentials")
-	}
+	e.requestPatterns()
 	if e.sent(secretInField) != nil && r.Header.Has("Job-Token") {
 		e.add("short-lived", Computed, "Job-Token", "Job-Token is a token whose lifetime ends with its job")
 	}
@@ -482,12 +480,6 @@ func (e *evidence) requestFacts() {
 	if e.seen["cookie-sent"] && e.seen["unsafe-method"] && !e.proofOfPage() {
 		e.add("page-unproven", Computed, "request", "the request has a cookie, a method that changes data, and no field against forged requests")
 	}
-	if agent := r.Header.Get("User-Agent"); libraryAgent.MatchString(agent) {
-		e.add("agent-of-library", Computed, "User-Agent", "User-Agent is that of a library or a tool: %s", e.quote(agent))
-	}
-	if selfPath.MatchString(e.target.Path) {
-		e.add("self-address", Computed, "address", "the address means the signed-in user")
-	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		e.add("origin-sent", Computed, "Origin", "a page of %s asks", e.quote(origin))
 		if u, err := url.Parse(origin); err == nil && u.Host != "" && e.target.Host != "" && (!strings.EqualFold(u.Host, e.target.Host) || e.target.Scheme != "" && u.Scheme != strings.Replace(e.target.Scheme, "ws", "http", 1)) {
@@ -499,6 +491,32 @@ func (e *evidence) requestFacts() {
 	}
 	if e.target.Scheme == "http" && !localHost(e.target.Hostname()) {
 		e.add("plain-http", Computed, "address", "the address is plain http")
+	}
+}
+
+// requestPatterns lists patterns of the path and of User-Agent, with the fact that each one shows.
+var requestPatterns = []struct {
+	pattern         *regexp.Regexp
+	part, fact, say string
+}{
+	{clientPath, "address", "client-address", "the address is one where an OAuth client sends its own credentials"},
+	{selfPath, "address", "self-address", "the address means the signed-in user"},
+	{modelPath, "address", "model-address", "the address is one of a service of language models"},
+	{relayPath, "address", "relay-address", "the address is that of models; gateways have it too, and use their own key at the vendor"},
+	{checkPath, "address", "check-address", "the address is one for health checks"},
+	{checkAgent, "User-Agent", "check-asks", "User-Agent is that of a health check"},
+	{libraryAgent, "User-Agent", "agent-of-library", "User-Agent is that of a library or a tool"},
+	{netrcAgent, "User-Agent", "netrc-agent", "the client is a library that reads .netrc"},
+	{cliAgent, "User-Agent", "cli-agent", "the client is a program that takes its credentials from the environment, a file or a store"},
+}
+
+// requestPatterns adds the facts of the patterns that match the request.
+func (e *evidence) requestPatterns() {
+	parts := map[string]string{"address": e.target.Path, "User-Agent": e.request.Header.Get("User-Agent")}
+	for _, p := range requestPatterns {
+		if value := parts[p.part]; p.pattern.MatchString(value) {
+			e.add(p.fact, Computed, p.part, "%s: %s", p.say, e.quote(value))
+		}
 	}
 }
 

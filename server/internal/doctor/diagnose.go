@@ -89,6 +89,11 @@ func Diagnose(c *Case, options ...Option) *Report {
 	return d.report()
 }
 
+// refusals lists the facts of answers that refuse a request without a status of 400 or more.
+var refusals = []string{
+	"refused", "to-sign-in", "to-https", "to-itself", "preflight-lacks", "to-second-factor", "to-denied-page", "sign-in-page", "sign-in-failed",
+}
+
 // derive adds facts that combine others.
 func (d *diagnosis) derive() {
 	e := d.evidence
@@ -159,7 +164,7 @@ func (d *diagnosis) derive() {
 			e.add("refused", Computed, code.at, "the body tells a refusal: %s", e.quote(code.value))
 		}
 	}
-	refusal := status >= 400 || coded || said || e.has("refused") || e.has("to-sign-in") || e.has("to-https") || e.has("to-itself") || e.has("preflight-lacks") || e.has("to-second-factor") || e.has("to-denied-page") || e.has("sign-in-page") || e.has("sign-in-failed") || status == 0 && e.c.Subject < 0
+	refusal := status >= 400 || coded || said || slices.ContainsFunc(refusals, func(id string) bool { return e.seen[id] }) || status == 0 && e.c.Subject < 0
 	if refusal {
 		e.add("refused", Computed, "status", "the request was refused")
 	}

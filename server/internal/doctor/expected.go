@@ -71,9 +71,6 @@ func (e *evidence) formFacts() {
 	if e.seen["unsafe-method"] && (packageFile.MatchString(path) || packageAgent.MatchString(agent) || packageHost.MatchString(e.target.Hostname())) || strings.Contains(e.target.RawQuery, "service=git-receive-pack") || strings.HasSuffix(path, "/git-receive-pack") {
 		e.add("upload", Computed, "request", "the request uploads a package or pushes")
 	}
-	if modelPath.MatchString(path) {
-		e.add("model-address", Computed, "address", "the address is one of a service of language models")
-	}
 	if browserAgent.MatchString(agent) || e.seen["origin-sent"] {
 		e.add("browser", Computed, "request", "User-Agent or Origin is that of a browser")
 	}

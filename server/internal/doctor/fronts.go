@@ -80,12 +80,6 @@ func (e *evidence) frontFacts() {
 		e.add("spring-like", Computed, "response", "the status has no reason phrase, and the fields of security are those of Spring Security")
 	}
 	agent := e.request.Header.Get("User-Agent")
-	if checkAgent.MatchString(agent) {
-		e.add("check-asks", Computed, "User-Agent", "User-Agent is that of a health check: %s", e.quote(agent))
-	}
-	if checkPath.MatchString(e.target.Path) {
-		e.add("check-address", Computed, "address", "the address is one for health checks")
-	}
 	switch method := strings.ToUpper(e.request.Method); method {
 	case "PROPFIND", "PROPPATCH", "REPORT", "MKCOL", "MKCALENDAR":
 		e.add("dav", Computed, "method", "the method %s is one of WebDAV (RFC 4918)", method)
@@ -121,9 +115,6 @@ func (e *evidence) frontFacts() {
 			e.add("person-in-field", Computed, name, "the field %s names the user, as front ends send it to the server behind them", e.quote(name))
 			break
 		}
-	}
-	if relayPath.MatchString(e.target.Path) {
-		e.add("relay-address", Computed, "address", "the address is that of models; gateways have it too, and use their own key at the vendor")
 	}
 	for i := range e.credentials {
 		if c := &e.credentials[i]; c.kind == secretInField && strings.Contains(c.place, "_") {

@@ -35,6 +35,8 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)\b(?:empty|unset|unexpanded|undefined|unresolved|placeholder|not set|literal(?:ly)?)\b`), "placeholder-told", "the value is empty or a placeholder"},
 	{regexp.MustCompile(`(?i)\b(?:publishable|public key|dsn|client[- ]?id|client[- ]?secret|app secret|webhook(?: signing)? secret|signing (?:secret|key)|authori[sz]ation code|device token|registration token|license key|ingest(?:ion)? key|write key|site key|deploy key|activation key|shared secret|private key|account (?:number|id)|key id|token id|user ?name|secret id|fingerprint)\b`), "no-api-secret", "the secret is of a kind that an API does not take"},
 	{regexp.MustCompile(`(?i)line ?end|newline|carriage return|\bCR ?LF\b|\bBOM\b|zero[- ]width|(?:leading|trailing) (?:blank|space|whitespace)|(?:space|blank) at (?:its|the) end|smart quotes|double quotes|(?:quotes|quotation marks|brackets) around|in quotes|in brackets|(?:with|including) (?:its )?(?:quotes|brackets|newline)`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
+	{regexp.MustCompile(`(?i)\bjust (?:fetched|issued|created|made|minted|received|got|refreshed)\b|\bfresh(?:ly)?\b|\bbrand[- ]new\b|\bnewly (?:issued|created|made)\b`), "token-new", "the token is new"},
+	{regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`), "token-for-reading", "the token allows only reading"},
 }
 
 // described are words in place of a token, with the mistake that they name. The first row that matches counts.
@@ -97,6 +99,17 @@ var states = []struct {
 	{regexp.MustCompile(`(?i)\bwork(?:s|ed) (?:a |an |one |some |\d+ )?(?:minute|second|hour|day|week|moment|yesterday|before|until|till|last|earlier|fine)|\bunchanged\b|\bstill (?:good|valid)\b`), "said-worked", "the credentials worked before"},
 }
 
+// basicMarks lists words in place of the user name and password of Basic, with the fact that they state.
+var basicMarks = []struct {
+	words *regexp.Regexp
+	fact  string
+	text  string
+}{
+	{escapeInside, "escape-in-password", "user name or password has a %-escape, which belongs in an address and not in the field"},
+	{markedElsewhere, "secret-elsewhere", "the credentials are those of another system"},
+	{otherSigns, "basic-outside-ascii", "user name or password has characters outside of ASCII"},
+}
+
 // noLonger matches words that deny a good state.
 var noLonger = regexp.MustCompile(`(?i)\b(?:no longer|not|once|was|were|formerly) (?:a )?(?:good|right|correct|valid|working)\b|\bright (?:to|of)\b|\b(?:good|valid|right) (?:until|till|for another|elsewhere|at another)\b`)
 
@@ -116,8 +129,6 @@ var markedAudience = regexp.MustCompile(`(?i)\b(?:aud(?:ience)?(?: is|:|=)?|(?:t
 var (
 	markedHost = regexp.MustCompile(`(?i)\b(?:of|for|from) ((?:[a-z0-9-]+\.)+[a-z]{2,10})(?:$|[\s/>:,])`)
 	fileName   = regexp.MustCompile(`(?i)\.(?:json|toml|xml|ya?ml|env|conf|config|txt|properties|pem|key|ini)$`)
-	newMark    = regexp.MustCompile(`(?i)\bjust (?:fetched|issued|created|made|minted|received|got|refreshed)\b|\bfresh(?:ly)?\b|\bbrand[- ]new\b|\bnewly (?:issued|created|made)\b`)
-	readOnly   = regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`)
 )
 
 // markedElsewhere matches words that assign the credentials to another system.
@@ -151,17 +162,13 @@ func (e *evidence) markFacts(c *credential) {
 			e.add("mark-environment", Said, c.place, "the input says that the secret is one of %s, the address is %s", e.quote(word), e.quote(host))
 		}
 	}
-	if c.scheme == "basic" && escapeInside.MatchString(c.mark) {
-		e.add("escape-in-password", Said, c.place, "user name or password has a %%-escape, which belongs in an address and not in the field")
-	}
-	if c.scheme == "basic" && markedElsewhere.MatchString(c.mark) {
-		e.add("secret-elsewhere", Said, c.place, "the input says that the credentials are those of another system: %s", e.quote(c.mark))
+	for _, m := range basicMarks {
+		if c.scheme == "basic" && m.words.MatchString(c.mark) {
+			e.add(m.fact, Said, c.place, "the input says: %s", m.text)
+		}
 	}
 	if c.scheme == "basic" && hashForm.MatchString(c.pass) {
 		e.add("password-is-hash", Said, c.place, "the password has the form of a password hash")
-	}
-	if c.scheme == "basic" && otherSigns.MatchString(c.mark) {
-		e.add("basic-outside-ascii", Said, c.place, "the input says that user name or password has characters outside of ASCII")
 	}
 	for _, m := range marks {
 		if m.facts == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInCookie || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {
@@ -185,12 +192,6 @@ func (e *evidence) markFacts(c *credential) {
 		if resource, _ := ch.Param("resource"); resource != "" && e.seen["mark-of-other-host"] {
 			e.add("mark-other-than-resource", Said, c.place, "the challenge names the resource %s; the input says that the token is for another", e.quote(resource))
 		}
-	}
-	if newMark.MatchString(c.mark) {
-		e.add("token-new", Said, c.place, "the input says that the token is new")
-	}
-	if readOnly.MatchString(c.mark) {
-		e.add("token-for-reading", Said, c.place, "the input says that the token allows only reading")
 	}
 	if c.scheme == "bearer" && e.seen["bound-to-key"] {
 		e.add("bound-as-bearer", Said, c.place, "a token that is bound to a key came as Bearer (RFC 9449 s7.1)")

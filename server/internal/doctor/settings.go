@@ -34,6 +34,19 @@ var (
 	readsTokens      = regexp.MustCompile(`(?i)\bverifyIdToken\b|\bjwt\.verify\b|\bjwt\.decode\b|oauth2\.resourceserver\.jwt|\bjwks(?:_?ur[il]|-rsa)|\bissuer-uri\b|JwtDecoder|\bAddJwtBearer\b|\bjwtVerify\b|createRemoteJWKSet|parseClaimsJws|validate-jwt`)
 )
 
+// linePatterns lists patterns of lines beside the exchange that need no comparison, with the fact that each one shows.
+var linePatterns = []struct {
+	pattern *regexp.Regexp
+	fact    string
+	source  Source
+	say     string
+}{
+	{nowAndThen, "fails-sometimes", Said, "the input says that the request fails sometimes"},
+	{laterWorks, "works-later", Said, "the input says that the request is accepted some time later"},
+	{keysRotated, "keys-rotated", Said, "the input names a change of the signing keys"},
+	{readsTokens, "reads-jwts", Computed, "a line of the server reads JWTs"},
+}
+
 // values returns the values of a setting without variables and masks.
 func values(text string) (list []string) {
 	for _, v := range settingValue.FindAllString(text, 8) {
@@ -58,17 +71,10 @@ func (e *evidence) settingFacts() {
 		if len(w.text) > 600 {
 			continue
 		}
-		if nowAndThen.MatchString(w.text) {
-			e.add("fails-sometimes", Said, w.at, "the input says that the request fails sometimes: %s", e.quote(strings.TrimSpace(w.text)))
-		}
-		if laterWorks.MatchString(w.text) {
-			e.add("works-later", Said, w.at, "the input says that the request is accepted some time later: %s", e.quote(strings.TrimSpace(w.text)))
-		}
-		if keysRotated.MatchString(w.text) {
-			e.add("keys-rotated", Said, w.at, "the input names a change of the signing keys: %s", e.quote(strings.TrimSpace(w.text)))
-		}
-		if readsTokens.MatchString(w.text) {
-			e.add("reads-jwts", Computed, w.at, "a line of the server reads JWTs: %s", e.quote(strings.TrimSpace(w.text)))
+		for _, p := range linePatterns {
+			if p.pattern.MatchString(w.text) {
+				e.add(p.fact, p.source, w.at, "%s: %s", p.say, e.quote(strings.TrimSpace(w.text)))
+			}
 		}
 		if m := innerCall.FindStringSubmatch(w.text); m != nil && e.target.Host != "" && !strings.EqualFold(m[1], e.target.Host) && !sameSite(m[1], e.target.Hostname()) {
 			e.add("inner-call-refused", Computed, w.at, "the log has a request to another server, which was answered %s: %s", m[2], e.quote(strings.TrimSpace(w.text)))
