@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// This file relates the parts of a case to each other: the credentials of the request, the words of the server, the schemes that
-// it offers, and earlier exchanges.
+// This file relates the parts of a case to each other: the credentials of the request, the words of
+// the server, the schemes that it offers, and earlier exchanges.
 
 // Forms that relate parts of a case to each other.
 var (
@@ -154,7 +154,7 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 		e.add("dpop-binding-said", Said, w.at, "the server speaks of the key that the token is bound to: %s", e.quote(w.text))
 	}
 	if w.by == byLog && clientUnknown.MatchString(w.text) && e.seen["basic-sent"] {
-		e.add("kerberos-user-unknown", Said, w.at, "the log says that Kerberos does not know the user: %s", e.quote(w.text))
+		e.add("kerberos-user-unknown", Said, w.at, "the log says that the user is unknown to Kerberos: %s", e.quote(w.text))
 	}
 	if w.by == byServer && grantCode.MatchString(w.text) {
 		e.add("grant-code-said", Said, w.at, "the server speaks of the authorization code: %s", e.quote(w.text))
@@ -175,7 +175,7 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 		}
 	}
 	if w.by != byPerson && otherRefusal.MatchString(w.text) {
-		e.add("other-refusal-told", Said, w.at, "another server's refusal is told: %s", e.quote(w.text))
+		e.add("other-refusal-told", Said, w.at, "the text names a refusal by another server: %s", e.quote(w.text))
 	}
 	if w.by != byServer {
 		return
@@ -193,7 +193,7 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 		}
 	}
 	if m := userUnknown.FindString(w.text); m != "" && !strings.Contains(strings.ToLower(m), "session") {
-		e.add("user-unknown-said", Said, w.at, "the server does not know the user: %s", e.quote(w.text))
+		e.add("user-unknown-said", Said, w.at, "the text says that the user is unknown: %s", e.quote(w.text))
 	}
 	if e.request.Header.Has("DPoP") && proofAddress.MatchString(w.text) {
 		e.add("proof-address-said", Said, w.at, "the server speaks of the address in the proof: %s", e.quote(w.text))

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// This file adds facts about requests of browsers: checks against forged requests, preflights, frames, WebSockets, second steps
-// of a sign-in, and redirects.
+// This file adds facts about requests of browsers: checks against forged requests, preflights,
+// frames, WebSockets, second steps of a sign-in, and redirects.
 
 // Patterns of the fields of browsers, and of the pages to which servers redirect them.
 var (
@@ -26,11 +26,12 @@ var (
 	apiPath       = regexp.MustCompile(`(?i)/(?:api|rest|graphql|v\d+|rpc|ajax|odata|json)(?:/|$)|\.json$`)
 )
 
-// shortLife is a usual lifetime of access tokens: after it, a refusal of the same token may be its end.
+// shortLife is a usual lifetime of access tokens: after it, a refusal of the same token may be its
+// end.
 const shortLife = 10 * time.Minute
 
-// guarded lists programs that take their cookie only with the field of a check against forged requests. Without the field
-// they answer as they answer a request without a session.
+// guarded lists programs that take their cookie only with the field of a check against forged
+// requests. Without the field they answer as they answer a request without a session.
 var guarded = []struct {
 	cookie, path *regexp.Regexp
 	field        string
@@ -45,8 +46,8 @@ var guarded = []struct {
 	{regexp.MustCompile(`^JSESSIONID\.[0-9a-f]{8}$`), nil, "Jenkins-Crumb", false},
 }
 
-// browserFacts adds facts about requests of browsers: checks against forged requests, frames, WebSockets, second steps of a
-// sign-in, and redirects.
+// browserFacts adds facts about requests of browsers: checks against forged requests, frames,
+// WebSockets, second steps of a sign-in, and redirects.
 func (e *evidence) browserFacts() {
 	r := e.request
 	cookies := cookieNames(r.Header)
@@ -90,7 +91,8 @@ func (e *evidence) browserFacts() {
 	e.acceptedFacts()
 }
 
-// preflightFacts compares the answer to a preflight with the origin, fields and method of the preflight (Fetch s4.8).
+// preflightFacts compares the answer to a preflight with the origin, fields and method of the
+// preflight (Fetch s4.8).
 func (e *evidence) preflightFacts() {
 	asked, h, status := e.request.Header, e.response.Header, e.response.Status
 	if !e.seen["preflight"] || !asked.Has("Access-Control-Request-Method") || status == 0 {
@@ -140,7 +142,8 @@ func (e *evidence) signedCookieFacts() {
 	}
 }
 
-// wantsData reports whether a program or a script asks for data, as opposed to a browser that asks for a page.
+// wantsData reports whether a program or a script asks for data, as opposed to a browser that asks
+// for a page.
 func (e *evidence) wantsData() bool {
 	accept := e.request.Header.Get("Accept")
 	return apiPath.MatchString(e.target.Path) && !strings.Contains(accept, "text/html") || strings.Contains(accept, "json") && !strings.Contains(accept, "html") ||
@@ -185,7 +188,8 @@ func (e *evidence) guardFacts(cookies []string) {
 	e.add("origin-null", Computed, "Origin", "Origin is null, as for a page without an origin or one whose Referrer-Policy hides it")
 }
 
-// pageElsewhere adds facts if Referer names another host than the request, or if a front end stands before the host of Origin.
+// pageElsewhere adds facts if Referer names another host than the request, or if a front end stands
+// before the host of Origin.
 func (e *evidence) pageElsewhere() {
 	r := e.request
 	if e.target.Host == "" {
@@ -231,7 +235,8 @@ func (e *evidence) factorFacts() {
 	}
 }
 
-// acceptedFacts adds facts about earlier requests with the same credentials, and whether they were accepted.
+// acceptedFacts adds facts about earlier requests with the same credentials, and whether they were
+// accepted.
 func (e *evidence) acceptedFacts() {
 	r := e.request
 	accepted, refusedThen := false, false

@@ -25,7 +25,8 @@ type openCase struct {
 }
 
 // sums returns the names of the sums that count c. The first letter of an ID names its collection:
-// o and p the first ones, n and q source code of servers, m documentation of vendors, r threads of issues.
+// o and p the first ones, n and q source code of servers, m documentation of vendors, r threads of
+// issues.
 func (c openCase) sums() []string {
 	part := "seen"
 	if c.held {

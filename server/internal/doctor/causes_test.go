@@ -39,8 +39,8 @@ func TestEveryCauseIsExplained(t *testing.T) {
 	}
 }
 
-// The example in the page of a cause is an exchange that the doctor reads. For none of them another cause
-// is certain, and for most the cause of the page comes first.
+// The example in the page of a cause is an exchange that the doctor reads. For none of them another
+// cause is certain, and for most the cause of the page comes first.
 func TestExamplesOfPages(t *testing.T) {
 	t.Parallel()
 	exchange := regexp.MustCompile("(?ms)^```http\n(.*?)^```$")

@@ -18,10 +18,11 @@ type ChallengeLine struct {
 	Errors     []*durward.SyntaxError // violations of the grammar, in their order; Line is the line's index
 }
 
-// Challenges parses the lines of a WWW-Authenticate or Proxy-Authenticate field. The lines are one list
-// (RFC 9110 s5.3): in a valid list, a challenge that continues on later lines belongs to the line of its
-// scheme. If the list is invalid, each line is parsed by itself, and in a line the parser goes on after
-// an error at the next known scheme, so that one mistake hides no other challenge.
+// Challenges parses the lines of a WWW-Authenticate or Proxy-Authenticate field. The lines are one
+// list (RFC 9110 s5.3): in a valid list, a challenge that continues on later lines belongs to the
+// line of its scheme. If the list is invalid, each line is parsed by itself, and in a line the
+// parser goes on after an error at the next known scheme, so that one mistake hides no other
+// challenge.
 func Challenges(lines []string) []ChallengeLine {
 	all := make([]ChallengeLine, len(lines))
 	for i, l := range lines {
@@ -41,7 +42,8 @@ func Challenges(lines []string) []ChallengeLine {
 func spread(all []ChallengeLine, challenges []durward.Challenge) {
 	done := 0
 	for i := range all {
-		// The first lines of a valid list are a valid list, unless a challenge continues on the next line.
+		// The first lines of a valid list are a valid list, unless a challenge continues on the
+		// next line.
 		lines := make([]string, i+1)
 		for j := range lines {
 			lines[j] = all[j].Text
@@ -109,8 +111,8 @@ func nextScheme(line string, from int) int {
 	return -1
 }
 
-// Place returns the place of an error in two lines: the text around it, and a caret below the octet.
-// It holds no control characters and no secrets that Mask finds.
+// Place returns the place of an error in two lines: the text around it, and a caret below the
+// octet. It holds no control characters and no secrets that Mask finds.
 func (l ChallengeLine) Place(e *durward.SyntaxError) (text, caret string) { return l.place(e, Mask) }
 
 // place is Place with another function for masking.

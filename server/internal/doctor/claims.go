@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// This file reads texts about a part of a token, about the key set of the server and about its network.
+// This file reads texts about a part of a token, about the key set of the server and about its
+// network.
 
 // Forms of texts about a part of a token, about the key set of the server and about its network.
 var (

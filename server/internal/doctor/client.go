@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// This file adds facts about the program that sent the request: lines of its source that set credentials, fields that it put
-// into the body, and the environment that words of the user name.
+// This file adds facts about the program that sent the request: lines of its source that set
+// credentials, fields that it put into the body, and the environment that words of the user name.
 
 // Patterns of lines of a program, of a command and of a configuration.
 var (
-	// programForm matches a line of source code, a command or an entry of a configuration. credentialWord has to match too.
+	// programForm matches a line of source code, a command or an entry of a configuration.
+	// credentialWord has to match too.
 	programForm = regexp.MustCompile(`^\s*(?:\$ \S|PS ?[A-Z]?:?[^>]{0,60}> |>>> |In \[\d+\]: |(?:var|let|const|final|auto|val|local|my|set|export|curl_setopt(?:_array)?|await|import|using|use|env|with)\b.{0,40}[\s(:=]|` +
 		`[$@]?[A-Za-z_][\w.]*(?:->|::|\.|\[)[\w"'.\]]{1,60}\s*(?:\(|=[^=\s]|= |\[)|[$@]?[A-Za-z_][\w.-]*(?:\s+(?:=|:=|=>)\s+\S|=["'$<{\[])|[A-Za-z_][\w.]*\(["'$\w]|["']?[\w-]+["']?\s*(?:=>|:)\s*(?:["'{\[$<]|Bearer |Basic |Token |\*{3})|` +
 		`-{1,2}[A-Za-z][\w-]*[ =]|[A-Z]\w+(?:<[^<>]*>)? \w+ = |\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:)`)

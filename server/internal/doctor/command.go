@@ -11,8 +11,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Other commands than curl: the copies of the developer tools of Chromium and Firefox as PowerShell and
-// as a call of fetch, and the options of wget and HTTPie that matter for authentication.
+// Other commands than curl: the copies of the developer tools of Chromium and Firefox as PowerShell
+// and as a call of fetch, and the options of wget and HTTPie that matter for authentication.
 
 // commandTool is a tool with commands that readCommand reads.
 type commandTool string
@@ -33,8 +33,8 @@ var (
 	assignment      = regexp.MustCompile(`^(?:export +|set +)?[A-Za-z_][A-Za-z0-9_]*=\S*\s*$|^#!? ?|^\s*$`)
 )
 
-// command returns the tool of the command at the start of text, behind a prompt or behind lines that
-// set variables. ok is false if there is no command that readCommand reads.
+// command returns the tool of the command at the start of text, behind a prompt or behind lines
+// that set variables. ok is false if there is no command that readCommand reads.
 func command(text string) (tool commandTool, ok bool) {
 	text, _ = skipAssignments(text)
 	_, text = cutPrompt(text)
@@ -53,8 +53,8 @@ func command(text string) (tool commandTool, ok bool) {
 	return "", false
 }
 
-// skipAssignments returns text without the lines before its command that set variables, are comments
-// or are empty, and the number of these lines.
+// skipAssignments returns text without the lines before its command that set variables, are
+// comments or are empty, and the number of these lines.
 func skipAssignments(text string) (rest string, lines int) {
 	rest = text
 	for lines < 20 {
@@ -78,7 +78,8 @@ var (
 		regexp.MustCompile(`^PS> ?`),
 		regexp.MustCompile(`^[❯➜»] +(?:~ +)?`),
 	}
-	// Comments, quotations and the output of curl begin like these prompts, so a known tool has to follow.
+	// Comments, quotations and the output of curl begin like these prompts, so a known tool has to
+	// follow.
 	doubtfulPrompt = regexp.MustCompile(`^(?:\[?[\w.-]+@[\w.-]+[^$#%>\n]{0,80}\]?|[\w.-]{1,60})?[#%>] +`)
 	knownTool      = regexp.MustCompile(`^(?:sudo +)?(?:curl|wget|https?|xhs?|docker|podman|skopeo|git|npm|yarn|pnpm|pip3?|twine|kubectl|helm|gh|glab|aws|gcloud|az|` +
 		`openssl|durward|cargo|mvn|gradle|go|Invoke-WebRequest|Invoke-RestMethod|iwr|irm|http)(?:\.exe)?\s`)

@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-// This file adds facts about cookies: which ones a browser does not send and why, and sessions that begin or end.
+// This file adds facts about cookies: which ones a browser does not send and why, and sessions that
+// begin or end.
 
-// maxCookie is the number of octets that browsers take for the name and the value of a cookie (RFC 6265bis s5.7).
+// maxCookie is the number of octets that browsers take for the name and the value of a cookie (RFC
+// 6265bis s5.7).
 const maxCookie = 4096
 
-// hostingSites lists domains under which different owners have their pages. Browsers take no cookie for such a domain
-// (publicsuffix.org).
+// hostingSites lists domains under which different owners have their pages. Browsers take no cookie
+// for such a domain (publicsuffix.org).
 var hostingSites = []string{
 	"vercel.app", "netlify.app", "herokuapp.com", "github.io", "gitlab.io", "pages.dev", "workers.dev", "onrender.com", "fly.dev", "web.app", "firebaseapp.com",
 	"azurewebsites.net", "azurestaticapps.net", "cloudfront.net", "run.app", "appspot.com", "repl.co", "replit.app", "ngrok.io", "ngrok.app", "ngrok-free.app",
@@ -36,8 +38,8 @@ func hostingSite(host string) string {
 	return ""
 }
 
-// withheld adds a fact about a cookie that was set earlier and not sent, with the reason if the attributes give one. The
-// address from set the cookie at the time at, which may be zero.
+// withheld adds a fact about a cookie that was set earlier and not sent, with the reason if the
+// attributes give one. The address from set the cookie at the time at, which may be zero.
 func (e *evidence) withheld(c *http.Cookie, from *url.URL, at time.Time) {
 	if !e.request.Whole {
 		return
@@ -97,7 +99,8 @@ func (e *evidence) withheldBy(c *http.Cookie, from *url.URL, at time.Time) strin
 	return ""
 }
 
-// fromOtherSite reports whether a page of another site made the request. Pages of http and https are of different sites.
+// fromOtherSite reports whether a page of another site made the request. Pages of http and https
+// are of different sites.
 func (e *evidence) fromOtherSite() bool {
 	origin, err := url.Parse(e.request.Header.Get("Origin"))
 	if e.seen["cross-site"] || err != nil || origin.Host == "" || e.target.Host == "" {
@@ -111,7 +114,8 @@ func (e *evidence) fromOtherSite() bool {
 	return !sameSite(a, b) || web && e.target.Scheme != "" && origin.Scheme != strings.Replace(e.target.Scheme, "ws", "http", 1) && !localHost(b)
 }
 
-// navigates reports whether the browser opens the address as a page: then it sends cookies with SameSite=Lax.
+// navigates reports whether the browser opens the address as a page: then it sends cookies with
+// SameSite=Lax.
 func (e *evidence) navigates() bool {
 	h := e.request.Header
 	dest := strings.ToLower(h.Get("Sec-Fetch-Dest"))
@@ -129,7 +133,8 @@ func safari(agent string) bool {
 	return strings.Contains(agent, "Safari/") && strings.Contains(agent, "Version/") && !strings.Contains(agent, "Chrom")
 }
 
-// sessionFacts adds facts about a new session in the response, and about earlier sign-ins, sign-outs and password changes.
+// sessionFacts adds facts about a new session in the response, and about earlier sign-ins,
+// sign-outs and password changes.
 func (e *evidence) sessionFacts() {
 	r := e.request
 	sent := cookieNames(r.Header)

@@ -16,7 +16,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// This file reads the credentials of a request and adds facts about their form, and about the form of the request.
+// This file reads the credentials of a request and adds facts about their form, and about the form
+// of the request.
 
 // credential is one secret of the request or of the rest of the input.
 type credential struct {
@@ -132,7 +133,8 @@ var (
 		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|insert|put)[-_ a-z]*>|` +
 		`(?:your|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
 	emptyShape = regexp.MustCompile(`^(?:null|undefined|\(null\)|\[object Object\]|\$\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{.*\}\})$`)
-	// emptyPrinted matches printed forms of missing values, variables of templates, and names of stored secrets.
+	// emptyPrinted matches printed forms of missing values, variables of templates, and names of
+	// stored secrets.
 	emptyPrinted = regexp.MustCompile(`^["']?(?:%!\w?\(?.*|<nil>|<null>|<none>|<undefined>|<empty>|<unset>|%[svd@]|\{\d?\}|#\{[^{}]*\}|<%=?.*%>|%\(\w+\)s|@\w+@|__[A-Z][A-Z0-9_]+__|\[function.*|\[object \w+\]|<(?:function|bound method|built-in|coroutine|Future|class|Response|map|generator|Promise)\b.*|` +
 		`System\.[A-Z][\w.]*(?:` + "`" + `\d)?(?:\[.*\])?|(?:[a-z]\w*\.)+[A-Z]\w*@[0-9a-f]{5,8}|(?:var|local|module|data|self|this)\.[A-Za-z_][\w.]*|Promise ?\{.*|\(\) ?=>.*|function ?\(.*|\$env:\w+|process\.env\.\w+|os\.(?:environ|getenv).*|System\.getenv.*|secrets\.\w+|op://\S+|ref\+\w+://\S+|vault:\S+|!secret \w+|!vault.*|arn:aws:(?:secretsmanager|ssm):\S+|projects/[^/]+/secrets/\S+|@Microsoft\.KeyVault\(.*|ENC\[.*|ENC\(.*|/run/secrets/\S+|file://\S+|(?:~|\.)?/(?:etc|home|root|var|secrets?|opt)/\S+)["']?$`)
 	// printedValue matches a secret with the name of its type around it.
@@ -153,7 +155,8 @@ var secretMark = regexp.MustCompile(`(?i)^<[^<>]{0,60}\b(?:api[_ -]?)?(?:key|tok
 // queryNames are names of parameters with a secret, beside queryKeys.
 var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|client|user)_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
 
-// certificateField matches fields with which a front end describes the client's certificate to the program behind it.
+// certificateField matches fields with which a front end describes the client's certificate to the
+// program behind it.
 var certificateField = regexp.MustCompile(`(?i)^(x-)?((forwarded|client|ssl|tls|arr)-)*(ssl|tls|client|clientcert|cert|mtls)(-client)?(-(s-?dn|i-?dn|verify|verified|cert|certificate|status|present|chain|serial|fingerprint|info|leaf|issuer|subject))+$|^x-arr-clientcert$|^x-forwarded-client-cert$`)
 
 // Patterns of the parts of Basic credentials.
@@ -357,7 +360,8 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 // escapeInside matches escapes of signs that an address cannot hold (RFC 3986 s2.1).
 var escapeInside = regexp.MustCompile(`%(?:40|3[AaFf]|2[0-9A-Fa-f]|5[CcEe])`)
 
-// escapeOfEdge matches %-escapes of characters that surround a secret by mistake, or that base64 uses.
+// escapeOfEdge matches %-escapes of characters that surround a secret by mistake, or that base64
+// uses.
 var escapeOfEdge = regexp.MustCompile(`%(?:0[09AaDd]|2[02B]|3D|EF%BB%BF|E2%80%)`)
 
 // signInPath matches addresses that take credentials in the body.
@@ -366,15 +370,18 @@ var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|(?:first|secon
 // signInHost matches hosts that serve nothing but sign-ins and tokens.
 var signInHost = regexp.MustCompile(`(?i)^(sts|login|oauth2|signin|idp|sso|accounts)\.`)
 
-// signInOperation matches operations that take credentials in the body, by the name that stands beside the address.
+// signInOperation matches operations that take credentials in the body, by the name that stands
+// beside the address.
 var signInOperation = regexp.MustCompile(`(?i)cognito|assumerole|auth|sign-?in|sign-?up|login|password|token`)
 
-// operation returns the name of the operation, if one address serves several: a field or a parameter holds it.
+// operation returns the name of the operation, if one address serves several: a field or a
+// parameter holds it.
 func operation(r *Request, target *url.URL) string {
 	return r.Header.Get("X-Amz-Target") + " " + target.Query().Get("Action") + " " + bodyMembers(r)["Action"]
 }
 
-// cloudSignature matches schemes that sign each request with a secret key. Such a request is no sign-in.
+// cloudSignature matches schemes that sign each request with a secret key. Such a request is no
+// sign-in.
 var cloudSignature = regexp.MustCompile(`^(?:aws4|acs3|tc3)-`)
 
 // signInQuery matches addresses with the operation in their query.
@@ -383,8 +390,8 @@ var signInQuery = regexp.MustCompile(`(?i)(^|&)(method|action|op|cmd|do|act|comm
 // socketPath matches addresses of connections with the credentials in their first message.
 var socketPath = regexp.MustCompile(`(?i)/(websocket|wss?|socket\.io|cable|sockjs|graphql-ws)(/|$)`)
 
-// clientPath matches addresses where an OAuth client sends its own credentials (RFC 7662 s2.1, RFC 7009 s2.1, RFC 9126 s2.1,
-// RFC 8628 s3.1).
+// clientPath matches addresses where an OAuth client sends its own credentials (RFC 7662 s2.1, RFC
+// 7009 s2.1, RFC 9126 s2.1, RFC 8628 s3.1).
 var clientPath = regexp.MustCompile(`(?i)/(?:token/)?(?:introspect(?:ion)?|token_info|revoke|revocation|par|as/par|device_authorization|bc-authorize)/?$`)
 
 // refreshPath matches addresses that take a refresh token.
@@ -527,10 +534,12 @@ var libraryAgent = regexp.MustCompile(`(?i)^(?:python-requests|python-urllib|pyt
 // selfPath matches addresses that mean the signed-in user.
 var selfPath = regexp.MustCompile(`(?i)/(?:me|@me|myself|whoami|self|currentuser|current-user|userinfo)(?:[/.]|$)`)
 
-// forgeryField matches names of fields and parameters that prove that a page of the server made the request.
+// forgeryField matches names of fields and parameters that prove that a page of the server made the
+// request.
 var forgeryField = regexp.MustCompile(`(?i)csrf|xsrf|crumb|authenticity|requestverification|requesttoken|x-requested-with|nonce`)
 
-// proofOfPage reports whether the request has a token against forged requests, or credentials that browsers do not add.
+// proofOfPage reports whether the request has a token against forged requests, or credentials that
+// browsers do not add.
 func (e *evidence) proofOfPage() bool {
 	if e.seen["authorization-sent"] || e.seen["key-sent"] {
 		return true
@@ -548,7 +557,8 @@ func (e *evidence) proofOfPage() bool {
 	return forgeryField.MatchString(e.target.RawQuery)
 }
 
-// certificateFields adds facts about the fields with which a front end describes the client's certificate.
+// certificateFields adds facts about the fields with which a front end describes the client's
+// certificate.
 func (e *evidence) certificateFields() {
 	for _, f := range e.request.Header {
 		if !certificateField.MatchString(f.Name) {
@@ -619,7 +629,8 @@ func signedAddress(u *url.URL) bool {
 	return false
 }
 
-// edgeTokens matches parameters of content networks that hold begin, end and signature in one value.
+// edgeTokens matches parameters of content networks that hold begin, end and signature in one
+// value.
 var edgeTokens = regexp.MustCompile(`^(?:hdnts|hdnea|hdntl|__token__|__gda__|hdnt)$`)
 
 // localHost reports whether a name means this machine or is a private address.
@@ -686,7 +697,8 @@ func (e *evidence) credentialFacts() {
 // formMark matches words in place of a secret that tell only its form.
 var formMark = regexp.MustCompile(`(?i)^(?:base64|b64|hex|uuid|jwt|opaque|token|key|value|id|secret|n|s|t|u:p)(?: (?:base64|hex|digits?))?$`)
 
-// invisible reports a character that does not show: a blank of another kind, a BOM, a mark of direction.
+// invisible reports a character that does not show: a blank of another kind, a BOM, a mark of
+// direction.
 func invisible(r rune) bool {
 	return r != ' ' && unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
 }
@@ -888,7 +900,7 @@ func (e *evidence) basicForm(c *credential, value string) {
 		case strings.IndexFunc(v, invisible) >= 0:
 			e.add("stray-octets", Computed, at, "an invisible character stands in the %s", part.name)
 		case escapeInside.MatchString(v):
-			e.add("escape-in-password", Computed, at, "a %%-escape stands in the %s: it belongs into an address, not into the field", part.name)
+			e.add("escape-in-password", Computed, at, "a %%-escape is in the %s; it belongs in an address and not in the field", part.name)
 		case emptyShape.MatchString(v) && part.name == "password":
 			e.add("placeholder-word", Computed, at, "the password is the word of an empty variable")
 		}

@@ -130,8 +130,8 @@ type commandEnd struct {
 	by byte // ';', '&', '|', '\n', 0 at the end of the text, or '"' there if a quotation is open (cmd.exe)
 }
 
-// commandLength finds the end of the first command of a text of a Unix shell. Only that command goes
-// to shellWords.
+// commandLength finds the end of the first command of a text of a Unix shell. Only that command
+// goes to shellWords.
 func commandLength(text string) (commandEnd, error) {
 	r := shellReader{text: text, loose: true} // shellWords tells the mistake in an expansion
 	var word word
@@ -338,8 +338,8 @@ var (
 	}
 )
 
-// curlOption returns the full name of a long option, which may be shortened as long as it is unique,
-// and whether it takes a value. The name is empty if curl has no such option.
+// curlOption returns the full name of a long option, which may be shortened as long as it is
+// unique, and whether it takes a value. The name is empty if curl has no such option.
 func curlOption(name string) (full string, value bool) {
 	if slices.Contains(curlWithValue, name) {
 		return name, true
@@ -733,8 +733,8 @@ func (r *Request) add(name, value, at, variable string, removed []string) {
 	})
 }
 
-// credentials adds the credentials of the options and of the address, and returns the address without
-// them. A field of -H wins over all others, and --user over the address.
+// credentials adds the credentials of the options and of the address, and returns the address
+// without them. A field of -H wins over all others, and --user over the address.
 func (a *curlArguments) credentials(r *Request) string {
 	address := r.URL
 	var fromURL *word

@@ -21,7 +21,8 @@ var (
 	claimsLabel      = regexp.MustCompile(`(?i)(?:claims|payload|decoded|jwt|token)[^{}]{0,20}$`)
 )
 
-// decodedToken returns the token that the input shows in decoded form, as debuggers of tokens print it, or nil.
+// decodedToken returns the token that the input shows in decoded form, as debuggers of tokens print
+// it, or nil.
 func (e *evidence) decodedToken() *webToken {
 	texts := []string{strings.Join(e.c.Log, "\n")}
 	if body := strings.TrimSpace(string(e.response.Body[:min(len(e.response.Body), maxDecodedText)])); !strings.HasPrefix(body, "{") {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestDecodedToken: claims that a person copied from a debugger stand for the masked token of the request.
+// TestDecodedToken: claims that a person copied from a debugger stand for the masked token of the
+// request.
 func TestDecodedToken(t *testing.T) {
 	t.Parallel()
 	const exchange = "GET https://registry.example/v2/n/manifests/1 HTTP/1.1\nAuthorization: Bearer <token>\n\nHTTP/1.1 401 Unauthorized\n" +

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// This file makes the diagnosis: it weighs the causes by the rules, orders them and decides on the verdict.
+// This file makes the diagnosis: it weighs the causes by the rules, orders them and decides on the
+// verdict.
 
 // Option changes a diagnosis.
 type Option func(*diagnosis)
@@ -138,7 +139,7 @@ func (d *diagnosis) derive() {
 			e.add("credentials-read", f.Source, f.At, "the server read the credentials: it speaks of what is behind them")
 		}
 		if status >= 500 && (c.Family == "token" || c.Family == "nothing" || topic == "none" || topic == "login" || topic == "bad-token") {
-			e.add("refusal-in-500", Computed, "status", "a refusal is told as %d, a fault of the server", status)
+			e.add("refusal-in-500", Computed, "status", "the answer has the words of a refusal and the status %d, a fault of the server", status)
 		}
 	}
 	e.namedCredential()
@@ -153,7 +154,7 @@ func (d *diagnosis) derive() {
 	if status >= 500 {
 		for _, w := range e.words {
 			if len(w.words) <= 3 && len(w.words) > 0 && (w.words[0] == "unauthorized" || w.words[0] == "unauthenticated" || w.words[0] == "forbidden") {
-				e.add("refusal-in-500", Computed, "status", "a refusal is told as %d, a fault of the server", status)
+				e.add("refusal-in-500", Computed, "status", "the answer has the words of a refusal and the status %d, a fault of the server", status)
 			}
 		}
 	}
@@ -161,7 +162,7 @@ func (d *diagnosis) derive() {
 		if status >= 200 && status < 300 && code.alone && strings.HasPrefix(code.at, "body") && (code.name == "error" && slices.Contains(oauthErrors, strings.ToLower(code.value)) ||
 			slices.Contains(statusMembers, code.name) && (code.value == "401" || code.value == "403") || code.is("success=false") || code.is("status=failure") ||
 			code.is("ok=false") && e.seen["quirk-refuses-with-200"]) {
-			e.add("refused", Computed, code.at, "the body tells a refusal: %s", e.quote(code.value))
+			e.add("refused", Computed, code.at, "the body has the code of a refusal: %s", e.quote(code.value))
 		}
 	}
 	refusal := status >= 400 || coded || said || slices.ContainsFunc(refusals, func(id string) bool { return e.seen[id] }) || status == 0 && e.c.Subject < 0
@@ -196,7 +197,7 @@ func (d *diagnosis) derive() {
 	}
 	for _, f := range e.response.Header {
 		if l := strings.ToLower(f.Name); l == "via" || l == "x-envoy-upstream-service-time" || l == "x-forwarded-server" {
-			e.add("front-proxy", Computed, f.Name, "a front end is on the way")
+			e.add("front-proxy", Computed, f.Name, "the field is one that a front end adds")
 		}
 	}
 	if auth := e.sent(secretInAuthorization); auth != nil {
@@ -212,8 +213,8 @@ func (d *diagnosis) derive() {
 // markedStamp matches words in place of the time of a signed request.
 var markedStamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(<[^<>]+>)`)
 
-// ofBody reports whether a passage stands in the body, the challenge or the reason phrase. Other fields count only if their
-// words have a topic.
+// ofBody reports whether a passage stands in the body, the challenge or the reason phrase. Other
+// fields count only if their words have a topic.
 func ofBody(at string) bool {
 	return strings.HasPrefix(at, "body") || strings.HasPrefix(at, "WWW-Authenticate") || at == "reason phrase" || strings.Contains(at, "member")
 }
@@ -253,7 +254,8 @@ func (e *evidence) clientFacts() {
 	}
 }
 
-// namedCredential adds facts about the credential that the server missed and the request has in another place.
+// namedCredential adds facts about the credential that the server missed and the request has in
+// another place.
 func (e *evidence) namedCredential() {
 	if !e.seen["said:none"] && !e.seen["code:no-credentials"] {
 		return
@@ -266,10 +268,10 @@ func (e *evidence) namedCredential() {
 		key := strings.Contains(text, " api key ") || strings.Contains(text, " apikey ") || strings.Contains(text, " subscription key ")
 		header := strings.Contains(text, " authorization ") || strings.Contains(text, " bearer ") || strings.Contains(text, " jwt ")
 		if key && !header && e.seen["authorization-sent"] && !e.seen["key-sent"] {
-			e.add("none-names-key", Computed, w.at, "the server wants a key in a field of its own, and the request has Authorization alone")
+			e.add("none-names-key", Computed, w.at, "the server requires a key in another field, and the request has only Authorization")
 		}
 		if header && !key && e.seen["key-sent"] && e.seen["authorization-absent"] {
-			e.add("none-names-authorization", Computed, w.at, "the server wants Authorization, and the request has a key elsewhere")
+			e.add("none-names-authorization", Computed, w.at, "the server requires Authorization, and the request has a key elsewhere")
 		}
 	}
 }
@@ -338,8 +340,8 @@ func tieOrder(c Cause) int {
 	return slices.Index([]string{"between", "nothing", "form", "kind", "proof", "token", "who", "server"}, c.Family)
 }
 
-// metFirst is the order in which a server meets mistakes (the order of decisions of package durward). Causes that are not
-// listed come last.
+// metFirst is the order in which a server meets mistakes (the order of decisions of package
+// durward). Causes that are not listed come last.
 var metFirst = []string{
 	"challenge-lost", "edge-refused", "proxy-credentials-missing", "insecure-transport", "client-certificate-missing", "preflight-refused",
 	"rate-limited", "network-not-allowed", "lost-on-redirect", "cookie-not-sent", "ambiguous-credentials", "prefix-missing", "placeholder",
@@ -452,9 +454,10 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 	}
 }
 
-// disputed reports whether the deciding fact does not close the case. A code alone does not: servers use one code
-// for several reasons. It closes the case if another fact, or the words, speak for the same cause, and the server
-// itself names no alternative. A computed fact closes it unless the server names a cause of another kind.
+// disputed reports whether the deciding fact does not close the case. A code alone does not:
+// servers use one code for several reasons. It closes the case if another fact, or the words, speak
+// for the same cause, and the server itself names no alternative. A computed fact closes it unless
+// the server names a cause of another kind.
 func (d *diagnosis) disputed(ranked []*score) bool {
 	first := ranked[0]
 	if first.coded && (!first.seconded || d.has("alternatives-told")) {
@@ -465,8 +468,9 @@ func (d *diagnosis) disputed(ranked []*score) bool {
 	})
 }
 
-// related adds the causes that are likely in the form of the request, and to a short list those that often look the same as
-// the first. It orders the causes behind the first; if only base rates support the first, it orders the first too.
+// related adds the causes that are likely in the form of the request, and to a short list those
+// that often look the same as the first. It orders the causes behind the first; if only base rates
+// support the first, it orders the first too.
 func (d *diagnosis) related(ranked []*score) []*score {
 	if len(ranked) == 0 && !d.has("refused") || len(ranked) > 0 && ranked[0].sure() && ranked[0].closed {
 		return ranked

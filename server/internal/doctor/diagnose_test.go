@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestRules checks the table of rules: the causes exist, a group of a cause has one meaning, and each
-// cause has a rule that no word of the server alone satisfies.
+// TestRules checks the table of rules: the causes exist, a group of a cause has one meaning, and
+// each cause has a rule that no word of the server alone satisfies.
 func TestRules(t *testing.T) {
 	t.Parallel()
 	for _, r := range ruleSet() {
@@ -195,7 +195,8 @@ func TestFactsOfAFinding(t *testing.T) {
 	}
 }
 
-// TestReportOfAProbe: a server that was asked without credentials gives that cause; the report lists the requests that were sent, and no cause twice.
+// TestReportOfAProbe: a server that was asked without credentials gives that cause; the report
+// lists the requests that were sent, and no cause twice.
 func TestReportOfAProbe(t *testing.T) {
 	t.Parallel()
 	server := record(t, refuse("Bearer realm=x"))

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// This file adds facts about the discovery of an authorization server: metadata, registration, and the resource and the issuer
-// that they name.
+// This file adds facts about the discovery of an authorization server: metadata, registration, and
+// the resource and the issuer that they name.
 
 // registrationPath matches addresses where clients register (RFC 7591).
 var registrationPath = regexp.MustCompile(`(?i)/(?:register|registration|clients-registrations|dcr|client-registration|oauth/clients)(?:/|$)`)
@@ -16,8 +16,8 @@ var registrationPath = regexp.MustCompile(`(?i)/(?:register|registration|clients
 // oauthPath matches the other addresses of an authorization server.
 var oauthPath = regexp.MustCompile(`(?i)/(?:token|authorize|authorization|introspect|revoke|userinfo|par|device_authorization|callback|jwks(?:\.json)?)/?$`)
 
-// discoveryFacts adds facts about the discovery of an authorization server: metadata, registration and sessions of the Model
-// Context Protocol.
+// discoveryFacts adds facts about the discovery of an authorization server: metadata, registration
+// and sessions of the Model Context Protocol.
 func (e *evidence) discoveryFacts() {
 	r := e.request
 	members := bodyMembers(r)
@@ -108,10 +108,12 @@ func (e *evidence) earlierUse(members map[string]string) {
 	}
 }
 
-// fieldSet matches a line of a program or of a configuration that sets Authorization among the fields of its requests.
+// fieldSet matches a line of a program or of a configuration that sets Authorization among the
+// fields of its requests.
 var fieldSet = regexp.MustCompile(`(?i)\bheaders["']?\s*[:=]\s*\{[^{}]*["']?authorization["']?\s*[:=]`)
 
-// authorizationServer reports whether other exchanges or the address show an authorization server with open registration.
+// authorizationServer reports whether other exchanges or the address show an authorization server
+// with open registration.
 func (e *evidence) authorizationServer() bool {
 	path := strings.ToLower(e.target.Path)
 	if strings.Contains(path, "oauth") || strings.Contains(path, "clients-registrations") || strings.Contains(path, "dcr") || strings.Contains(path, "connect") || strings.HasPrefix(strings.ToLower(e.target.Host), "mcp.") {
@@ -120,8 +122,8 @@ func (e *evidence) authorizationServer() bool {
 	return slices.ContainsFunc(e.documents(), func(d document) bool { return text(d.members, "token_endpoint") != "" })
 }
 
-// namedResource compares the audience of a token with the resource that the address of the metadata stands for: the path
-// behind the well-known part is that of the resource (RFC 9728 s3.1).
+// namedResource compares the audience of a token with the resource that the address of the metadata
+// stands for: the path behind the well-known part is that of the resource (RFC 9728 s3.1).
 func (e *evidence) namedResource() {
 	c := e.sent(secretInAuthorization)
 	if c == nil || c.token == nil {

@@ -1,6 +1,6 @@
 // Package doctor explains why a server refused a request. Its input is a HAR, a curl command, a raw
-// exchange, a transcript of a terminal, a token or a log. It gathers facts from the input and orders
-// the causes of a closed catalogue by these facts. It works for servers of any vendor.
+// exchange, a transcript of a terminal, a token or a log. It gathers facts from the input and
+// orders the causes of a closed catalogue by these facts. It works for servers of any vendor.
 //
 // The way of a diagnosis: Read recognises the input and returns a Case (input.go and one file for
 // each kind of input); Facts reads and computes facts from it (facts.go, products/, phrases.txt);

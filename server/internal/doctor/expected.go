@@ -6,9 +6,11 @@ import (
 	"strings"
 )
 
-// This file adds facts about the form of a request, and orders the likely causes of a refusal that gives no reason by that form.
+// This file adds facts about the form of a request, and orders the likely causes of a refusal that
+// gives no reason by that form.
 
-// Patterns of words in place of a secret, of addresses and of fields, which tell the kind of the request.
+// Patterns of words in place of a secret, of addresses and of fields, which tell the kind of the
+// request.
 var (
 	markNew      = regexp.MustCompile(`(?i)\b(?:fresh|freshly|just|newly|new)\b`)
 	markKey      = regexp.MustCompile(`(?i)\bkeys?\b`)
@@ -24,7 +26,8 @@ var (
 	putMissing   = regexp.MustCompile(`(?i)\b404\b.{0,20}\bPUT\b|\bPUT\b.{0,200}\b404\b`)
 	privateName  = regexp.MustCompile(`(?i)(?:^|\.)(?:example(?:\.(?:com|org|net))?|test|invalid|local|lan|internal|intranet|corp|home|arpa|private)$`)
 	edgeServer   = regexp.MustCompile(`^(?:cloudflare|awselb|akamai|ecd|ecs |cloudfront|sucuri|imperva|incapsula|ddos-guard|qrator|fastly|varnish)`)
-	// A signature over the request with a time, in fields or parameters of its own.
+	// signatureName and momentName match names of fields and parameters with the signature and the
+	// time of a signed request.
 	signatureName = regexp.MustCompile(`^(?:x-|[a-z]+-)*(?:sign|signature|hmac|digest-sign|access-sign|api-sign|apisign)$`)
 	momentName    = regexp.MustCompile(`^(?:x-|[a-z]+-)*(?:t|ts|time|timestamp|nonce|date|access-timestamp|expires|recvwindow)$`)
 	nameOfToken   = regexp.MustCompile(`^(?:x-|[a-z0-9]+[-_])*(?:token|jwt|bearer[-_]?token|access[-_]?token|auth[-_]?token|session[-_]?token)$`)
@@ -32,7 +35,8 @@ var (
 	browserAgent  = regexp.MustCompile(`^Mozilla/`)
 )
 
-// formFacts adds the facts that tell the form of the request. If the answer gives no reason, the likely causes depend on it.
+// formFacts adds the facts that tell the form of the request. If the answer gives no reason, the
+// likely causes depend on it.
 func (e *evidence) formFacts() {
 	path, agent := e.target.Path, e.request.Header.Get("User-Agent")
 	for i := range e.credentials {
@@ -144,16 +148,17 @@ func (e *evidence) formFacts() {
 	}
 }
 
-// expectation is a row of expectations: the causes that are likely in one form of refusal, the likeliest first.
+// expectation is a row of expectations: the causes that are likely in one form of refusal, the
+// likeliest first.
 type expectation struct {
 	first  string // the cause that strong facts speak for; empty if they speak for none
 	facts  string // IDs of the form, as in a rule
 	causes string
 }
 
-// expectations is the table of base rates. The first row that holds counts. Rows without a first cause are for refusals that
-// give no reason; the others name the causes that look the same as the first one, and kin follows them. The rows come from
-// counts of causes in threads of issues.
+// expectations is the table of base rates. The first row that holds counts. Rows without a first
+// cause are for refusals that give no reason; the others name the causes that look the same as the
+// first one, and kin follows them. The rows come from counts of causes in threads of issues.
 var expectations = []expectation{
 	{"", "status-407 proxy-authorization-sent", "wrong-secret not-permitted scheme-unusable"},
 	{"", "ticket-sent", "kerberos scheme-unusable clock-wrong"},

@@ -176,7 +176,8 @@ func parseHTTPDate(text string) time.Time {
 	return time.Time{}
 }
 
-// reference returns the time to compare with: the Date of the response, else the time of the doctor.
+// reference returns the time to compare with: the Date of the response, else the time of the
+// doctor.
 func (e *evidence) reference() (t time.Time, name string) {
 	if !e.at.IsZero() {
 		return e.at, "Date"

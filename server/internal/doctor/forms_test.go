@@ -2,7 +2,8 @@ package doctor
 
 import "testing"
 
-// TestForms reads texts that have a form, and similar texts that have none. The key of a row is the expected topic of its texts.
+// TestForms reads texts that have a form, and similar texts that have none. The key of a row is the
+// expected topic of its texts.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	for topic, texts := range map[string][]string{

@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// This file adds facts about the server that answered and the client that asked, about accepted exchanges beside the refused one,
-// and about lines of a configuration beside it.
+// This file adds facts about the server that answered and the client that asked, about accepted
+// exchanges beside the refused one, and about lines of a configuration beside it.
 
-// Patterns that show which server answered and which client asked, where the answer gives no reason.
+// Patterns that show which server answered and which client asked, where the answer gives no
+// reason.
 var (
 	checkAgent = regexp.MustCompile(`(?i)^(?:kube-probe|googlehc|elb-healthchecker|amazon-route53-health|consul health|cloudflare-traffic-manager|uptime|pingdom|blackbox|haproxy|alb-health|azure traffic manager|load balancer agent|edge health probe|datadog agent/health)`)
 	checkPath  = regexp.MustCompile(`(?i)/(?:healthz?|livez?|readyz|health-?check|liveness|readiness|-/healthy|-/ready|actuator/health|ping|heartbeat)(?:/(?:live|liveness|ready|readiness))?/?$`)
@@ -57,12 +58,13 @@ var edges = []struct{ field, contains, name string }{
 // fronts lists products that sign users in before they pass a request to another program.
 var fronts = []string{"OAuth2 Proxy", "Authelia or Authentik", "Cloudflare Access", "Google Identity-Aware Proxy", "Oathkeeper"}
 
-// genericRealms matches realms that an operator writes into the configuration of a front end. Programs use their own names.
+// genericRealms matches realms that an operator writes into the configuration of a front end.
+// Programs use their own names.
 var genericRealms = regexp.MustCompile(`(?i)^(?:traefik|authelia|authentik|caddy|(?:restricted|private|protected|secured?|closed|internal)(?: (?:area|content|site|access|zone|page|server|files))?|` +
 	`(?:auth\w*|login|password|authentication|authorization)(?: is)? (?:required|needed|protected)(?: ?-.*)?|admin(?:istrator)?(?:'?s)?(?: (?:area|login|only))?|members only|basic auth|staging|dev(?:elopment)?|no entry|please log ?in|who are you\??|enter password)$`)
 
-// frontFacts adds facts about the server that answered and the client that asked: networks and front ends, health checks,
-// clients that wait for a challenge, texts that firewalls refuse.
+// frontFacts adds facts about the server that answered and the client that asked: networks and
+// front ends, health checks, clients that wait for a challenge, texts that firewalls refuse.
 func (e *evidence) frontFacts() {
 	r := e.response
 	for _, f := range r.Header {
@@ -135,8 +137,8 @@ func (e *evidence) frontFacts() {
 	}
 }
 
-// contrastFacts compares the refused exchange with those that were accepted, before it or after it. Their differences show
-// the cause.
+// contrastFacts compares the refused exchange with those that were accepted, before it or after it.
+// Their differences show the cause.
 func (e *evidence) contrastFacts() {
 	if e.c.Subject < 0 {
 		return
@@ -172,7 +174,8 @@ func (e *evidence) contrastFacts() {
 	}
 }
 
-// triedFacts adds facts about earlier requests to the same address: with other secrets, or while the server failed.
+// triedFacts adds facts about earlier requests to the same address: with other secrets, or while
+// the server failed.
 func (e *evidence) triedFacts() {
 	others := 0
 	for _, x := range e.c.Earlier() {
@@ -191,7 +194,8 @@ func (e *evidence) triedFacts() {
 	}
 }
 
-// endsAlike reports whether two paths are equal, or one has another part before it, such as a stage.
+// endsAlike reports whether two paths are equal, or one has another part before it, such as a
+// stage.
 func endsAlike(a, b string) bool {
 	return a == b || len(a) > 1 && len(b) > 1 && (strings.HasSuffix(a, b) || strings.HasSuffix(b, a))
 }

@@ -51,8 +51,8 @@ func TestGeneral(t *testing.T) {
 	}
 }
 
-// generalCase reads a line: causes|request line|fields|status|fields of the response|body. The sign ⏎ ends a line of the
-// body. Without a status there is no response, and the body is a log.
+// generalCase reads a line: causes|request line|fields|status|fields of the response|body. The sign
+// ⏎ ends a line of the body. Without a status there is no response, and the body is a log.
 func generalCase(t *testing.T, line string) (c *Case, causes []string) {
 	t.Helper()
 	p := strings.SplitN(line, "|", 6)

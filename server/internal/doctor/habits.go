@@ -9,7 +9,8 @@ import (
 	"sync"
 )
 
-// This file compares the form of the credentials with the forms that an API takes by its documentation (habits.txt).
+// This file compares the form of the credentials with the forms that an API takes by its
+// documentation (habits.txt).
 
 //go:embed habits.txt
 var habitFile string
@@ -23,7 +24,8 @@ type habit struct {
 	beside  []string // fields that belong beside the credentials
 }
 
-// habits returns the content of habits.txt. It panics on an invalid line: the file is part of the program.
+// habits returns the content of habits.txt. It panics on an invalid line: the file is part of the
+// program.
 var habits = sync.OnceValue(func() []habit {
 	list, err := readHabits(habitFile)
 	if err != nil {
@@ -32,12 +34,13 @@ var habits = sync.OnceValue(func() []habit {
 	return list
 })
 
-// formShape matches a form of credentials: a scheme, bare, cookie or body; a field with a colon behind it; a parameter with a
-// question mark before it. Behind an equals sign stands how the secret begins, or the user name of Basic; behind a star at the
-// end the form takes no keys.
+// formShape matches a form of credentials: a scheme, bare, cookie or body; a field with a colon
+// behind it; a parameter with a question mark before it. Behind an equals sign stands how the
+// secret begins, or the user name of Basic; behind a star at the end the form takes no keys.
 var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?\*?|[A-Za-z][A-Za-z0-9-]+:|\?[A-Za-z_-]+)$`)
 
-// readHabits parses habits.txt: lines "name | places | forms | retired forms | fields beside"; the last three may be empty.
+// readHabits parses habits.txt: lines "name | places | forms | retired forms | fields beside"; the
+// last three may be empty.
 func readHabits(file string) (list []habit, err error) {
 	for i, line := range strings.Split(file, "\n") {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
@@ -91,8 +94,8 @@ func (h habit) place(e *evidence) string {
 	return h.places[i]
 }
 
-// elsewhere reports whether a secret is one of another server than that of the habit: a token with claims, or a key of another
-// maker.
+// elsewhere reports whether a secret is one of another server than that of the habit: a token with
+// claims, or a key of another maker.
 func (h habit) elsewhere(c *credential) bool {
 	return c.token != nil || c.shape != nil && !strings.Contains(c.shape.maker.Name, h.name)
 }
@@ -103,13 +106,15 @@ var (
 	jobMark    = regexp.MustCompile(`(?i)\bjob[ _-]?token\b|CI_JOB_TOKEN`)
 )
 
-// apiKey reports whether a secret is a key or an API token, by its form or by its mark. Tokens of OAuth are neither.
+// apiKey reports whether a secret is a key or an API token, by its form or by its mark. Tokens of
+// OAuth are neither.
 func apiKey(c *credential) bool {
 	return apiKeyMark.MatchString(c.mark) || c.shape != nil || !c.masked && c.token == nil
 }
 
-// formTaken reports whether a credential of the request has a form. For Basic, the value of the form is the user name that a token
-// is sent with: "*/token" matches an ending, "-" a token in the place of the user name.
+// formTaken reports whether a credential of the request has a form. For Basic, the value of the
+// form is the user name that a token is sent with: "*/token" matches an ending, "-" a token in the
+// place of the user name.
 func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	if parameter, ok := strings.CutPrefix(form, "?"); ok {
 		return strings.EqualFold(c.place, "parameter "+parameter) || !retired && e.target.Query().Has(parameter)
@@ -187,7 +192,8 @@ func (e *evidence) toldNetwork() {
 // tokenWords matches words that stand in place of a token or key.
 var tokenWords = regexp.MustCompile(`(?i)\b(?:token|key|secret)\b`)
 
-// habitFacts compares the form of the credentials with the forms that the server takes by its documentation.
+// habitFacts compares the form of the credentials with the forms that the server takes by its
+// documentation.
 func (e *evidence) habitFacts() {
 	e.toldNetwork()
 	var sent []*credential

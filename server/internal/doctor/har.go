@@ -372,8 +372,8 @@ func (h *har) fields(f *Fields, at string) error {
 	})
 }
 
-// keep adds an exchange to the case. If the exchanges grow too large it drops the first of them that
-// are no refusals, and then the first refusals.
+// keep adds an exchange to the case. If the exchanges grow too large it drops the first of them
+// that are no refusals, and then the first refusals.
 func (h *har) keep(e Exchange) {
 	e.Entry = h.entries
 	if e.Request == nil && e.Response == nil && e.Error == "" {

@@ -12,8 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// bigHAR is a HAR of a given length, written while it is read: entries of 64 KiB, each tenth one with a
-// body of 3 MiB, and one refusal in the middle.
+// bigHAR is a HAR of a given length, written while it is read: entries of 64 KiB, each tenth one
+// with a body of 3 MiB, and one refusal in the middle.
 type bigHAR struct {
 	length  int
 	written int

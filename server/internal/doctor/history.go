@@ -13,7 +13,8 @@ import (
 	"strings"
 )
 
-// This file adds facts about earlier exchanges, the response, its challenges and the redirects before it.
+// This file adds facts about earlier exchanges, the response, its challenges and the redirects
+// before it.
 
 // document is a JSON object that another exchange of the case fetched.
 type document struct {
@@ -90,7 +91,7 @@ func (e *evidence) responseFacts() {
 	}
 	e.add("status-"+statusText(r.Status), Computed, "status", "the status is %d", r.Status)
 	if e.seen["body-html"] && (r.Status == 203 || r.Status == 200 && e.has("authorization-sent")) && signInPage.Match(r.Body[:min(len(r.Body), maxBody)]) {
-		e.add("sign-in-page", Computed, "body", "a sign-in page with status %d stands for a refusal", r.Status)
+		e.add("sign-in-page", Computed, "body", "the answer is a sign-in page with status %d", r.Status)
 	}
 	if e.seen["body-html"] && r.Status >= 400 {
 		e.add("html-refusal", Computed, "body", "the refusal is an HTML page")
@@ -152,16 +153,19 @@ func (e *evidence) responseFacts() {
 	}
 }
 
-// davPath matches the addresses where clients of calendars and address books find their server (RFC 6764 s5).
+// davPath matches the addresses where clients of calendars and address books find their server (RFC
+// 6764 s5).
 var davPath = regexp.MustCompile(`(?i)/\.well-known/(?:cal|card)dav\b`)
 
 // otherKnown matches well-known addresses that are not metadata of a sign-in (RFC 8615 s3).
 var otherKnown = regexp.MustCompile(`(?i)/\.well-known/(?:acme-challenge|keybase|security\.txt|apple-app-site-association|assetlinks|change-password|ca(?:l|rd)dav|pki-validation|matrix|nostr|host-meta|webfinger|nodeinfo|dnt|gpc)`)
 
-// signInElsewhere matches addresses of sign-ins by their host, or by a parameter that brings the browser back.
+// signInElsewhere matches addresses of sign-ins by their host, or by a parameter that brings the
+// browser back.
 var signInElsewhere = regexp.MustCompile(`(?i)^https?://(?:auth|login|sso|idp|id|accounts|signin|keycloak|authelia|authentik)[.-]|cloudflareaccess\.com/|/my\.policy|[?&](?:rd|redirect_uri|returnurl|return_to|SAMLRequest|goto|continue)=`)
 
-// grantedScopes compares the scopes of the token with those that the address takes, as GitHub and Bitbucket send them.
+// grantedScopes compares the scopes of the token with those that the address takes, as GitHub and
+// Bitbucket send them.
 func (e *evidence) grantedScopes() {
 	r := e.response
 	if !r.Header.Has("X-Accepted-OAuth-Scopes") || !r.Header.Has("X-OAuth-Scopes") || r.Status < 400 {
@@ -181,8 +185,8 @@ func (e *evidence) grantedScopes() {
 	}
 }
 
-// frontRealm reports whether the challenge is one that a front end sends by itself: its default realm, or no sign of a server
-// behind it.
+// frontRealm reports whether the challenge is one that a front end sends by itself: its default
+// realm, or no sign of a server behind it.
 func (e *evidence) frontRealm() bool {
 	if e.response.Header.Has("Via") {
 		return false
@@ -301,7 +305,8 @@ func (e *evidence) challengeFacts() {
 	}
 }
 
-// metadataAddress adds a fact if a client cannot reach the address of the metadata that a challenge names.
+// metadataAddress adds a fact if a client cannot reach the address of the metadata that a challenge
+// names.
 func (e *evidence) metadataAddress(c challenge) {
 	named, _ := c.Param("resource_metadata")
 	u, err := url.Parse(named)
@@ -319,8 +324,8 @@ func (e *evidence) metadataAddress(c challenge) {
 	}
 }
 
-// claimsWanted adds facts about the claims that a challenge of Microsoft asks for: a strong sign-in, or a token that is
-// newer than an event such as a changed password.
+// claimsWanted adds facts about the claims that a challenge of Microsoft asks for: a strong
+// sign-in, or a token that is newer than an event such as a changed password.
 func (e *evidence) claimsWanted(c challenge) {
 	text, _ := c.Param("claims")
 	if code := c.errorCode(); code != "insufficient_claims" && text == "" {
@@ -354,7 +359,8 @@ func (e *evidence) claimsWanted(c challenge) {
 	}
 }
 
-// oauthErrors are the error codes of OAuth (RFC 6749 s4.1.2.1 and s5.2, RFC 6750 s3.1, RFC 8628 s3.5, RFC 9449).
+// oauthErrors are the error codes of OAuth (RFC 6749 s4.1.2.1 and s5.2, RFC 6750 s3.1, RFC 8628
+// s3.5, RFC 9449).
 var oauthErrors = []string{
 	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_token",
 	"insufficient_scope", "access_denied", "server_error", "temporarily_unavailable", "interaction_required", "login_required",
@@ -512,7 +518,8 @@ func (e *evidence) historyFacts() {
 	}
 }
 
-// droppedParameters adds a fact if the challenge of another host for the same path has more parameters.
+// droppedParameters adds a fact if the challenge of another host for the same path has more
+// parameters.
 func (e *evidence) droppedParameters(behind *Response, before *url.URL) {
 	was, is := challengesOf(behind.Header.Values("WWW-Authenticate")), challengesOf(e.response.Header.Values("WWW-Authenticate"))
 	if len(was) != len(is) {
@@ -528,7 +535,8 @@ func (e *evidence) droppedParameters(behind *Response, before *url.URL) {
 	}
 }
 
-// keyHistory compares the key field of the request with those of an earlier exchange and with the values of its response.
+// keyHistory compares the key field of the request with those of an earlier exchange and with the
+// values of its response.
 func (e *evidence) keyHistory(x *Exchange, before *url.URL, status int) {
 	key := e.sent(secretInField)
 	if key == nil || x.Response == nil || status < 200 || status >= 300 || !sameHost(before, e.target) {
@@ -548,13 +556,14 @@ func (e *evidence) keyHistory(x *Exchange, before *url.URL, status int) {
 	}
 }
 
-// sameBody reports whether the bodies of two requests are the same as far as they are known. One address may serve several
-// operations that the body names, as those of JSON-RPC.
+// sameBody reports whether the bodies of two requests are the same as far as they are known. One
+// address may serve several operations that the body names, as those of JSON-RPC.
 func sameBody(a, b *Request) bool {
 	return len(a.Body) == 0 || len(b.Body) == 0 || bytes.Equal(bytes.TrimSpace(a.Body), bytes.TrimSpace(b.Body))
 }
 
-// otherAgentAlone reports whether two requests differ in User-Agent and in nothing else that they show.
+// otherAgentAlone reports whether two requests differ in User-Agent and in nothing else that they
+// show.
 func otherAgentAlone(a, b *Request) bool {
 	if a.Header.Get("User-Agent") == b.Header.Get("User-Agent") && a.Header.Has("User-Agent") == b.Header.Has("User-Agent") {
 		return false
@@ -597,7 +606,8 @@ func countRefusals(list []Exchange) (n int) {
 	return n
 }
 
-// sameHost reports whether two addresses have the same host and port. An unknown host is equal to each.
+// sameHost reports whether two addresses have the same host and port. An unknown host is equal to
+// each.
 func sameHost(a, b *url.URL) bool {
 	return strings.EqualFold(a.Host, b.Host) || a.Host == "" || b.Host == ""
 }
@@ -608,7 +618,8 @@ func originOf(u *url.URL) string { return strings.ToLower(u.Scheme + "://" + u.H
 // curlMethod matches the scheme that an option of curl chooses, in a note of the reader.
 var curlMethod = regexp.MustCompile(`curl authenticates with --(negotiate|ntlm|digest)\b`)
 
-// methodFacts compares the scheme that an option of the client chooses with those that the server offers.
+// methodFacts compares the scheme that an option of the client chooses with those that the server
+// offers.
 func (e *evidence) methodFacts(method string) {
 	offered := e.offered()
 	switch {
@@ -650,7 +661,8 @@ func setCookieNames(h Fields) (names []string) {
 	return names
 }
 
-// cookieFacts compares the cookies that were set before with those that came back (RFC 6265bis s5.8.3).
+// cookieFacts compares the cookies that were set before with those that came back (RFC 6265bis
+// s5.8.3).
 func (e *evidence) cookieFacts() {
 	sent := cookieNames(e.request.Header)
 	for _, x := range e.c.Earlier() {
@@ -705,7 +717,8 @@ func (e *evidence) noteFacts() {
 	}
 }
 
-// sameKey reports whether an earlier request had the key of this one in the same field or parameter.
+// sameKey reports whether an earlier request had the key of this one in the same field or
+// parameter.
 func (e *evidence) sameKey(earlier *Request) bool {
 	for i := range e.credentials {
 		c := &e.credentials[i]

@@ -37,8 +37,8 @@ func words(c *Case, err error) string {
 	return b.String()
 }
 
-// TestReadHostile reads inputs that are made to harm the reader. Each gives a case or an error within
-// the bounds of the reader, and no control character of the input is in its words.
+// TestReadHostile reads inputs that are made to harm the reader. Each gives a case or an error
+// within the bounds of the reader, and no control character of the input is in its words.
 func TestReadHostile(t *testing.T) {
 	t.Parallel()
 	random := make([]byte, 1<<20)

@@ -41,9 +41,9 @@ func (e *InputError) Error() string {
 	return "doctor: " + e.Problem + ": " + e.Hint
 }
 
-// Read recognises an input by its content and reads it. An *InputError explains an input that cannot
-// be read; any other error is one of r. The case holds the secrets of the input: show no part of it
-// that did not go through [Mask].
+// Read recognises an input by its content and reads it. An *InputError explains an input that
+// cannot be read; any other error is one of r. The case holds the secrets of the input: show no
+// part of it that did not go through [Mask].
 func Read(r io.Reader, o Options) (*Case, error) {
 	buffered := bufio.NewReaderSize(r, 64<<10)
 	head, err := buffered.Peek(64 << 10)
@@ -216,7 +216,8 @@ func invalid(octets []byte) (n int) {
 	return n
 }
 
-// startLine reports whether a line begins a request or a response, perhaps behind the mark of a tool.
+// startLine reports whether a line begins a request or a response, perhaps behind the mark of a
+// tool.
 func startLine(text string) bool {
 	for _, mark := range []string{"> ", "< ", "  ", ""} {
 		rest := strings.TrimPrefix(text, mark)
@@ -297,8 +298,8 @@ func isCommand(text string) bool {
 }
 
 // subject returns the index of the exchange to explain, or -1. It is the last refusal that no later
-// request for the same resource overcame. If all were overcome it is the last exchange, in a HAR the
-// last refusal.
+// request for the same resource overcame. If all were overcome it is the last exchange, in a HAR
+// the last refusal.
 func subject(all []Exchange, har bool) int {
 	type resource struct{ method, url string }
 	last, failed := -1, -1

@@ -101,8 +101,8 @@ func summary(c *Case) string {
 	return b.String()
 }
 
-// TestRead reads the inputs of testdata/inputs. Each file holds the input and the expected summary of
-// the case, or the expected error.
+// TestRead reads the inputs of testdata/inputs. Each file holds the input and the expected summary
+// of the case, or the expected error.
 func TestRead(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/inputs/*.txtar")

@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// This file adds facts about credentials that the configuration of a client keeps, such as .npmrc, .netrc and Docker's config.json,
-// and about the tokens of registries.
+// This file adds facts about credentials that the configuration of a client keeps, such as .npmrc,
+// .netrc and Docker's config.json, and about the tokens of registries.
 
-// keptForms match lines of configurations with credentials. The first group is the host of the credentials.
+// keptForms match lines of configurations with credentials. The first group is the host of the
+// credentials.
 var keptForms = []*regexp.Regexp{
 	regexp.MustCompile(`^\s*//([^/\s:]+(?::\d+)?)/\S*:_(?:authToken|auth|password)\b`),                                              // .npmrc
 	regexp.MustCompile(`(?:^|\s)machine\s+([\w.-]+)`),                                                                               // netrc
@@ -34,7 +35,8 @@ var (
 	foreignHash  = regexp.MustCompile(`^\s*[\w.@-]+:(\$apr1\$|\{SHA\}|\$1\$|\$5\$|\$6\$)`)
 )
 
-// keptFacts compares the hosts of the credentials in the client's configuration with the address of the request.
+// keptFacts compares the hosts of the credentials in the client's configuration with the address of
+// the request.
 func (e *evidence) keptFacts() {
 	lines := e.linesBeside(true)
 	var whole strings.Builder
@@ -106,8 +108,8 @@ var openHosts = []string{
 // registryScope matches a scope of a registry: the repository and the actions.
 var registryScope = regexp.MustCompile(`\b(repository:[^:\s"]+(?::\d+/[^:\s"]+)?):([a-z*,]+)`)
 
-// registryFacts adds facts about the tokens of registries (distribution/distribution, docs/spec/auth/token.md) and about
-// credentials that the client sent to other hosts.
+// registryFacts adds facts about the tokens of registries (distribution/distribution,
+// docs/spec/auth/token.md) and about credentials that the client sent to other hosts.
 func (e *evidence) registryFacts() {
 	agent := e.request.Header.Get("User-Agent")
 	if waitsFor401.MatchString(agent) && (e.response.Status == 400 || e.response.Status == 403 || e.response.Status == 404) {

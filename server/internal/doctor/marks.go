@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// This file reads the words of the user: masks in place of a secret, and what the input says of the credentials.
+// This file reads the words of the user: masks in place of a secret, and what the input says of the
+// credentials.
 
 // marks are words in place of a secret, with the fact that they state.
 var marks = []struct {
@@ -39,7 +40,8 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`), "token-for-reading", "the token allows only reading"},
 }
 
-// described are words in place of a token, with the mistake that they name. The first row that matches counts.
+// described are words in place of a token, with the mistake that they name. The first row that
+// matches counts.
 var described = []struct {
 	words *regexp.Regexp
 	cause string
@@ -78,7 +80,8 @@ func describes(mark string) string {
 	return ""
 }
 
-// states lists words in place of a secret about its owner, its past or its rights, with the fact that they state.
+// states lists words in place of a secret about its owner, its past or its rights, with the fact
+// that they state.
 var states = []struct {
 	words *regexp.Regexp
 	fact  string
@@ -99,7 +102,8 @@ var states = []struct {
 	{regexp.MustCompile(`(?i)\bwork(?:s|ed) (?:a |an |one |some |\d+ )?(?:minute|second|hour|day|week|moment|yesterday|before|until|till|last|earlier|fine)|\bunchanged\b|\bstill (?:good|valid)\b`), "said-worked", "the credentials worked before"},
 }
 
-// basicMarks lists words in place of the user name and password of Basic, with the fact that they state.
+// basicMarks lists words in place of the user name and password of Basic, with the fact that they
+// state.
 var basicMarks = []struct {
 	words *regexp.Regexp
 	fact  string
@@ -113,13 +117,15 @@ var basicMarks = []struct {
 // noLonger matches words that deny a good state.
 var noLonger = regexp.MustCompile(`(?i)\b(?:no longer|not|once|was|were|formerly) (?:a )?(?:good|right|correct|valid|working)\b|\bright (?:to|of)\b|\b(?:good|valid|right) (?:until|till|for another|elsewhere|at another)\b`)
 
-// describable are the causes that rules count strongly if the input says them of the token and the server gives no other reason.
+// describable are the causes that rules count strongly if the input says them of the token and the
+// server gives no other reason.
 var describable = []string{
 	"expired", "wrong-audience", "wrong-issuer", "bad-signature", "unknown-signing-key", "wrong-algorithm", "claim-missing", "revoked",
 	"insufficient-scope", "session-ended", "not-yet-valid", "clock-wrong", "wrong-place", "account-not-active",
 }
 
-// environmentMark matches the name of an environment in words that stand in place of a secret, or in a host.
+// environmentMark matches the name of an environment in words that stand in place of a secret, or
+// in a host.
 var environmentMark = regexp.MustCompile(`(?i)\b(?:sandbox|staging|testnet|uat|preprod|production|live|prod)\b`)
 
 // markedAudience matches the audience in words that stand in place of a token.

@@ -21,9 +21,9 @@ import (
 // This file masks secrets.
 
 // The mask stands in place of each secret in all that leaves the package. It shows the kind of the
-// secret, its public prefix, its length and 8 hexadecimal digits of its SHA-256, so that two secrets
-// can be compared. A password or short secret gets no digits: with them, an attacker
-// could try passwords.
+// secret, its public prefix, its length and 8 hexadecimal digits of its SHA-256, so that two
+// secrets can be compared. A password or short secret gets no digits: with them, an attacker could
+// try passwords.
 
 // secretFields are the names of fields with a secret, in lower case.
 var secretFields = map[string]bool{
@@ -76,8 +76,8 @@ func mask(secret, prefix, kind string, digest bool) string {
 	return text + ")"
 }
 
-// MaskField returns the value of a field with a mask in place of each secret. Names and attributes of
-// cookies stay, and so do the scheme and the public parameters of credentials.
+// MaskField returns the value of a field with a mask in place of each secret. Names and attributes
+// of cookies stay, and so do the scheme and the public parameters of credentials.
 func MaskField(name, value string) string {
 	switch strings.ToLower(strings.TrimSpace(name)) {
 	case "authorization", "proxy-authorization":
@@ -303,8 +303,8 @@ func replace(pattern *regexp.Regexp, text string, by func(p []string) string) st
 	return b.String()
 }
 
-// secretValue reports whether the value of a member with the name of a secret may be one. A name such
-// as "token" often stands before a word.
+// secretValue reports whether the value of a member with the name of a secret may be one. A name
+// such as "token" often stands before a word.
 func secretValue(name, value string) bool {
 	bare := strings.Trim(value, `"'`)
 	if strings.Contains(bare, "…") || strings.HasPrefix(bare, "${") {

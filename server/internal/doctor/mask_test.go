@@ -235,7 +235,8 @@ func TestNoSecretIsShown(t *testing.T) {
 	}
 }
 
-// TestMaskConstants: the name of an error in capitals is shown, a key of capitals and digits is not.
+// TestMaskConstants: the name of an error in capitals is shown, a key of capitals and digits is
+// not.
 func TestMaskConstants(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"SSLV3_ALERT_CERTIFICATE_UNKNOWN", "TLSV13_ALERT_CERTIFICATE_REQUIRED"} {

@@ -9,8 +9,8 @@ import (
 // This file reads the panels of developer tools.
 
 // Users copy the panels of developer tools as text. Chromium shows the address and the status as
-// "Request URL: …" and "Status Code: …" above the headings of the fields; newer versions put a name and
-// its value on two lines.
+// "Request URL: …" and "Status Code: …" above the headings of the fields; newer versions put a name
+// and its value on two lines.
 
 var (
 	panelURL     = regexp.MustCompile(`(?i)^\s*Request URL:?(?:[ \t]+(\S+))?\s*$`)

@@ -90,14 +90,15 @@ func readPhrases(file string) (rows []*phrase, err error) {
 // sentenceEnd is the word that stands for the end of a sentence. No gap passes it.
 const sentenceEnd = "."
 
-// loggedRequest matches the request in a line of an access log: its path has no words of the server.
+// loggedRequest matches the request in a line of an access log: its path has no words of the
+// server.
 var loggedRequest = regexp.MustCompile(`"[A-Z]{3,8} /\S* HTTP/[\d.]+"`)
 
 // lifetimeName matches names of settings that say how long a token lives: they tell of no end.
 var lifetimeName = regexp.MustCompile(`\$\w*expires\w*|\b(?:expiresIn|expires_in|expiresAt|expires_at|ExpiresIn)\b["']?\s*[:=]`)
 
-// normalise returns the words of a text in lower case. Punctuation is folded, names in camel case are
-// split, an apostrophe vanishes, and the end of a sentence is a word of its own.
+// normalise returns the words of a text in lower case. Punctuation is folded, names in camel case
+// are split, an apostrophe vanishes, and the end of a sentence is a word of its own.
 func normalise(text string) (words []string) {
 	text = loggedRequest.ReplaceAllString(lifetimeName.ReplaceAllString(text, " "), " ")
 	text = headerNamed.ReplaceAllString(addressV4.ReplaceAllString(properNames.Replace(text), "ip"), "authorization header")
@@ -166,8 +167,8 @@ var keepsVague = map[string]bool{
 // ofClaims are topics that say more of a claim than that it is missing.
 var ofClaims = []string{"insufficient-scope", "wrong-audience", "second-factor-owed", "wrong-algorithm"}
 
-// find returns the rows that match words. At one place the row with more words counts, and a special
-// topic before a general one: "session expired" is not an expired token.
+// find returns the rows that match words. At one place the row with more words counts, and a
+// special topic before a general one: "session expired" is not an expired token.
 func find(words []string) (found []spoken) {
 	for i, w := range words {
 		for _, p := range lexicon()[w] {
@@ -208,8 +209,8 @@ func find(words []string) (found []spoken) {
 	return kept
 }
 
-// reasonFollows matches what stands between a general statement and its reason: "invalid session: account ada is
-// disabled".
+// reasonFollows matches what stands between a general statement and its reason: "invalid session:
+// account ada is disabled".
 var reasonFollows = regexp.MustCompile(`[:;] |: ?$|\n| - | (?i:but|because|since|due to|however) `)
 
 // becauseOf lists words that introduce a reason.
@@ -238,7 +239,8 @@ func special(found []spoken) (most int) {
 	return most
 }
 
-// topics returns the topics that a text names. Pairs of words count where the patterns know nothing more special.
+// topics returns the topics that a text names. Pairs of words count where the patterns know nothing
+// more special.
 func (w passage) topics() []spoken {
 	found := find(w.words)
 	if w.by != byPerson && special(found) <= saysVague {
@@ -253,11 +255,12 @@ func (w passage) topics() []spoken {
 	return w.partTopics(found)
 }
 
-// adviceFollows matches the end of a sentence before one that tells what to check: that is no reason.
+// adviceFollows matches the end of a sentence before one that tells what to check: that is no
+// reason.
 var adviceFollows = regexp.MustCompile(`(?i)[.!]\s+(?:please )?(?:check|make sure|ensure|verify|see|visit)\b`)
 
-// reason returns the topic that a text gives as the reason for the rest, and the rest before it: a general statement comes
-// first, the reason behind a colon. It returns "" if the text has one part.
+// reason returns the topic that a text gives as the reason for the rest, and the rest before it: a
+// general statement comes first, the reason behind a colon. It returns "" if the text has one part.
 func (w passage) reason() (topic, before string) {
 	at := reasonFollows.FindAllStringIndex(w.text, 12)
 	for _, gap := range slices.Backward(at) {
@@ -378,7 +381,8 @@ var asksAgain = map[string]bool{"none": true, "login": true, "wrong-credential-k
 var validWanted = regexp.MustCompile(`(?i)\b(?:requires?|provide|send|include|supply|pass|use|need|needs|must have|with|^an?) (?:an? |the )?valid (?:[\w-]+ ){0,3}(token|jwt|key|apikey|credentials?)\b|` +
 	`(?i)\bvalid (?:[\w-]+ ){0,3}(token|jwt|key|apikey|credentials?) (?:is |are )?(?:required|needed|necessary|expected)\b`)
 
-// wantsValid reports whether a server asks for valid credentials of the kind that it got: they were not.
+// wantsValid reports whether a server asks for valid credentials of the kind that it got: they were
+// not.
 func (e *evidence) wantsValid(w passage) bool {
 	m := validWanted.FindStringSubmatch(w.text)
 	if m == nil || w.by != byServer {

@@ -40,8 +40,9 @@ func TestPhrases(t *testing.T) {
 	}
 }
 
-// TestSentences diagnoses sentences in the words of many servers, without any other fact. It fails if
-// fewer than nine of ten name their cause first, or if one is certain that is not the closed message of a product.
+// TestSentences diagnoses sentences in the words of many servers, without any other fact. It fails
+// if fewer than nine of ten name their cause first, or if one is certain that is not the closed
+// message of a product.
 func TestSentences(t *testing.T) {
 	t.Parallel()
 	file, err := os.ReadFile("testdata/sentences.txt")
@@ -78,8 +79,8 @@ func TestSentences(t *testing.T) {
 	}
 }
 
-// TestShortInputs diagnoses lines of logs, and refusals in short form. It fails if fewer than four of
-// five name their cause first.
+// TestShortInputs diagnoses lines of logs, and refusals in short form. It fails if fewer than four
+// of five name their cause first.
 func TestShortInputs(t *testing.T) {
 	t.Parallel()
 	all, first := 0, 0

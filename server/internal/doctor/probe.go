@@ -86,8 +86,8 @@ func (c ProbeConfig) Plan() []string {
 
 // Probe asks a server and returns the exchanges as a Case. Redirects are followed, five at most;
 // other origins get no credentials. It sends at most 12 requests, each for 10 seconds, for 45
-// seconds in all, and reads 1 MiB of each body. An error that wraps [check.ErrConfig] is avoided by a
-// corrected ProbeConfig; other errors mean that the server was not reached.
+// seconds in all, and reads 1 MiB of each body. An error that wraps [check.ErrConfig] is avoided by
+// a corrected ProbeConfig; other errors mean that the server was not reached.
 func Probe(ctx context.Context, c ProbeConfig) (*Case, error) {
 	u, err := check.Address(c.URL, c.AllowHTTP)
 	if err != nil {
@@ -410,8 +410,8 @@ func (p *probe) document(part, address string, to any) bool {
 	return e != nil && e.Response != nil && e.Response.Status == http.StatusOK && json.Unmarshal(e.Response.Body, to) == nil
 }
 
-// ProbeOf returns the probe that repeats the refused request of a case, for `durward doctor --probe`.
-// Credentials that must not be sent twice are left out; the texts say which and why.
+// ProbeOf returns the probe that repeats the refused request of a case, for `durward doctor
+// --probe`. Credentials that must not be sent twice are left out; the texts say which and why.
 func ProbeOf(c *Case) (config ProbeConfig, left []string, err error) {
 	config.URL = c.URL
 	refusal := c.Refusal()

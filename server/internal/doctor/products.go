@@ -13,7 +13,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// This file reads the products, recognises the product of a case and adds facts about its codes, habits and secrets.
+// This file reads the products, recognises the product of a case and adds facts about its codes,
+// habits and secrets.
 
 //go:embed products/*.toml
 var productFiles embed.FS
@@ -22,8 +23,8 @@ var productFiles embed.FS
 // explained in docs/doctor.md.
 type product struct {
 	Name string
-	// Source holds where its codes and signs stand: the repository and files of its source, or the address of its
-	// documentation. testdata/products/ has a refusal of each product with a source.
+	// Source holds where its codes and signs stand: the repository and files of its source, or the
+	// address of its documentation. testdata/products/ has a refusal of each product with a source.
 	Source []string
 	// Unmistakable: no other product has these codes, so they count without a sign of the product.
 	Unmistakable bool
@@ -85,8 +86,8 @@ type knowledge struct {
 	pages    []string               // of all products
 }
 
-// ownPage reports whether the text of a page is a product's own error page. Its words say nothing about
-// this refusal.
+// ownPage reports whether the text of a page is a product's own error page. Its words say nothing
+// about this refusal.
 func (k *knowledge) ownPage(text string) bool {
 	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
 	return slices.ContainsFunc(k.pages, func(p string) bool { return strings.Contains(text, p) })
@@ -341,7 +342,8 @@ func nameIs(name, want string) bool {
 // minPhraseCode is the length of a closed message that counts without a sign of its product.
 const minPhraseCode = 16
 
-// minSentence is the length of a closed message that means what its product means by it without a sign of the product.
+// minSentence is the length of a closed message that means what its product means by it without a
+// sign of the product.
 const minSentence = 20
 
 // codeFacts adds a fact for each closed code of a product.
@@ -417,7 +419,8 @@ func (e *evidence) codeFacts() {
 					sentence := len(p.text) >= minSentence && (p.entry.points == decides && 4*len(p.text) >= len(w.text) || p.entry.points == strong && 2*len(p.text) >= len(w.text))
 					if (slices.Contains(e.products, entry.of) || sentence) && entry.points >= strong {
 						e.meaning[w.text] = append(e.meaning[w.text], entry.cause)
-						// A whole closed message says more than the general words of another server.
+						// A whole closed message says more than the general words of another
+						// server.
 						if sentence && p.entry.points == decides && 2*len(p.text) > len(w.text) && w.by == byServer {
 							e.add("reason:"+entry.cause, Coded, w.at, "%s of %s", e.quote(p.text), entry.of.Name)
 						}
@@ -476,8 +479,8 @@ func (e *evidence) meant(entries []codeEntry, code string) (list []codeEntry) {
 	return list
 }
 
-// plainWords reports whether a code is a message in words that the lexicon reads. What they mean to another product than
-// that of the case does not matter.
+// plainWords reports whether a code is a message in words that the lexicon reads. What they mean to
+// another product than that of the case does not matter.
 func plainWords(code string) bool {
 	_, value, ok := strings.Cut(code, "=")
 	return ok && strings.Contains(value, " ") && len(find(normalise(value))) > 0
@@ -502,7 +505,8 @@ func distinctive(code string) bool {
 	return len(value) >= 9 && strings.ContainsAny(value, "_-. abcdefghijklmnopqrstuvwxyz") && (strings.ContainsAny(value, "_-. ") || len(value) >= 14)
 }
 
-// Patterns of tokens in the place of a password, of user names of robots, and of tokens that a runner gives to its jobs.
+// Patterns of tokens in the place of a password, of user names of robots, and of tokens that a
+// runner gives to its jobs.
 var (
 	tokenMark = regexp.MustCompile(`(?i)(?:^|[\s_-])(?:token|pat|personal access token|deploy token|access token)$|^(?:access |personal |deploy |job )?token\b|^(?:gh[pousr]_|glpat-|glcbt-|npm_|pypi-|dckr_)`)
 	robotUser = regexp.MustCompile(`^(?:robot\$.+|gitlab\+deploy-token-?\w*|\$oauthtoken|[a-z0-9_]+\+[a-z0-9_]+)$`)
@@ -596,7 +600,8 @@ func (e *evidence) kindOf(c *credential) {
 // personalToken matches the short name of a personal access token.
 var personalToken = regexp.MustCompile(`\bPAT\b|\bpat\b`)
 
-// markOfKey matches words in place of a secret that call it a key; the name Keycloak does not count.
+// markOfKey matches words in place of a secret that call it a key; the name Keycloak does not
+// count.
 var markOfKey = regexp.MustCompile(`(?:^|[^a-z])(?:api|access|secret|license|sdk|app|master|admin)?[-_ ]?keys?(?:$|[^a-z])`)
 
 // vendorHost reports whether the address belongs to a product other than maker by its host.

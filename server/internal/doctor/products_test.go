@@ -62,9 +62,10 @@ func TestProductCodes(t *testing.T) {
 }
 
 // TestProductSamples diagnoses refusals of products. A line of testdata/products/*.txt has
-// product|cause|request line|fields|status|fields of the response|body and log. The product is recognised and the cause is
-// named first. A cause behind ? is one that the input does not show: it is within the first three and not certain. The
-// sign ⏎ ends a line of the body; without a status there is a log alone.
+// product|cause|request line|fields|status|fields of the response|body and log. The product is
+// recognised and the cause is named first. A cause behind ? is one that the input does not show: it
+// is within the first three and not certain. The sign ⏎ ends a line of the body; without a status
+// there is a log alone.
 func TestProductSamples(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/products/*.txt")

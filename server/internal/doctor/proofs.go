@@ -12,7 +12,8 @@ import (
 	digestalg "github.com/durward-auth/durward/internal/digest"
 )
 
-// This file checks Digest credentials, DPoP proofs and client assertions against the request and the challenge.
+// This file checks Digest credentials, DPoP proofs and client assertions against the request and
+// the challenge.
 
 // quotedDigest matches parameters that have no quotation marks in an answer.
 var quotedDigest = regexp.MustCompile(`(?i)\b(qop|nc)="`)
@@ -149,8 +150,8 @@ var digestSizes = map[string]int{"": 32, "MD5": 32, "SHA-256": 64, "SHA-512-256"
 // hexDigits matches a response of Digest.
 var hexDigits = regexp.MustCompile(`^[0-9A-Fa-f]{8,128}$`)
 
-// digestHistory compares Digest credentials with earlier ones: a server may accept a nonce or a count only once
-// (RFC 7616 s3.4).
+// digestHistory compares Digest credentials with earlier ones: a server may accept a nonce or a
+// count only once (RFC 7616 s3.4).
 func (e *evidence) digestHistory(credentials durward.Credentials) {
 	nonce, _ := credentials.Param("nonce")
 	count, _ := credentials.Param("nc")
@@ -203,8 +204,10 @@ var (
 	proofMethod = regexp.MustCompile(`(?:htm(?: is|:|=)? ?"?|\bfor (?:a )?)(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)`)
 )
 
+// proofTarget matches words about a proof for another method or address.
 var proofTarget = regexp.MustCompile(`(?i)\b(?:another|other|different|wrong|inner|internal) (?:url|uri|address|target|method|path|host|origin|htu|htm)\b`)
 
+// proofWithout matches words about a proof without a current nonce.
 var proofWithout = regexp.MustCompile(`(?i)\b(?:without|no|old|wrong|stale|expired|previous) (?:a )?nonce`)
 
 // oldNonce matches words about a nonce of an earlier time.

@@ -59,7 +59,8 @@ type Fault struct {
 	Clause string `json:"clause"` // such as "RFC 9110 s15.5.2"
 	Text   string `json:"text"`
 
-	// Place holds pairs of lines: a part of a field, and a caret below the octet that breaks the grammar.
+	// Place holds pairs of lines: a part of a field, and a caret below the octet that breaks the
+	// grammar.
 	Place []string `json:"place,omitzero"`
 }
 

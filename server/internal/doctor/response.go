@@ -15,7 +15,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// This file reads the response: passages of text with their speakers, codes, challenges and the members of the body.
+// This file reads the response: passages of text with their speakers, codes, challenges and the
+// members of the body.
 
 // speaker is the speaker of a passage.
 type speaker int
@@ -69,12 +70,12 @@ func newPassage(at, text string, by speaker) passage {
 	return passage{at: at, text: text, by: by, words: normalise(thrownBy.ReplaceAllString(addressWords.ReplaceAllString(text, " "), ""))}
 }
 
-// anyReason is a part of the words of RFC 6750 s3.1 that libraries send with invalid_token for every
-// cause.
+// anyReason is a part of the words of RFC 6750 s3.1 that libraries send with invalid_token for
+// every cause.
 const anyReason = "expired, revoked, malformed, or invalid for other reasons"
 
-// stockSentences are the definitions of error codes in RFC 6749 s5.2 and RFC 6750 s3.1, which libraries send for every
-// reason of the code. What follows them may be the reason.
+// stockSentences are the definitions of error codes in RFC 6749 s5.2 and RFC 6750 s3.1, which
+// libraries send for every reason of the code. What follows them may be the reason.
 var stockSentences = regexp.MustCompile(`(?i)(?:the )?(?:provided )?authorization grant (?:\([^)]*\) )?or refresh token is invalid, expired, revoked, does not match.{1,140}?issued to another client\.?|` +
 	`(?:the )?request is missing a required parameter,? (?:includes|has) an? (?:unsupported|invalid) parameter.{1,260}?otherwise malformed\.?|` +
 	`(?:the )?requested scope is invalid, unknown,? (?:or )?malformed(?:,? or exceeds the scope granted by the resource owner)?\.?|` +
@@ -192,7 +193,8 @@ func (e *evidence) guessChallenge(value string, proxy bool) {
 	}
 }
 
-// skewAllowed matches the leeway that a library names beside the times of a token. It says nothing about a clock.
+// skewAllowed matches the leeway that a library names beside the times of a token. It says nothing
+// about a clock.
 var skewAllowed = regexp.MustCompile(`(?i)\b(?:allowed|permitted|maximum|max|tolerated) clock skew(?: is| of|:)? *[0-9]+ *(?:milliseconds|seconds|minutes|ms|s)?`)
 
 // stackFrame matches a place in a program, as exceptions of Java, JavaScript and .NET list them.
@@ -201,10 +203,12 @@ var stackFrame = regexp.MustCompile(`\bat (?:[\w.$<>/]+\([\w.$]+:\d+\)|(?:async 
 // javaName matches the name of a class with its package, as logs of Java have it.
 var javaName = regexp.MustCompile(`\b(?:[a-z][a-z0-9_]*\.){2,}([A-Z]\w*)`)
 
-// javaMethod matches the method that wrote a line of a log of Java: "….authenticator.BasicAuthenticator.doAuthenticate".
+// javaMethod matches the method that wrote a line of a log of Java:
+// "….authenticator.BasicAuthenticator.doAuthenticate".
 var javaMethod = regexp.MustCompile(`\b(?:[a-z][a-z0-9_]*\.){2,}[A-Z]\w*\.[a-z]\w*(?:\s|$)`)
 
-// logClient matches the address of the client before the text of a line. It says nothing of networks.
+// logClient matches the address of the client before the text of a line. It says nothing of
+// networks.
 var logClient = regexp.MustCompile(`(?:^|\s)[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5} - `)
 
 // ordinaryFields are fields of a response that say nothing about a refusal.
@@ -214,7 +218,8 @@ var ordinaryFields = regexp.MustCompile(`(?i)^(date|server|via|content-.*|set-co
 	`accept.*|allow|www-authenticate|proxy-authenticate|x-powered-by|x-runtime|x-served-by|x-timer|dpop-nonce|x-amz-cf-.*|x-github-media-type|x-oauth-.*|` +
 	`x-accepted-oauth-scopes|x-ratelimit.*|ratelimit.*|x-robots-tag|origin-agent-cluster|cross-origin-.*|server-timing|x-envoy-upstream-service-time)$`)
 
-// errorCategory matches the class of an error that Microsoft names beside its reason. The class stands for many reasons.
+// errorCategory matches the class of an error that Microsoft names beside its reason. The class
+// stands for many reasons.
 var errorCategory = regexp.MustCompile(`;?\s*(?:error_)?category="[^"]*"`)
 
 // Forms of codes inside of text.
@@ -288,8 +293,8 @@ func (e *evidence) readWords() {
 	}
 }
 
-// addressError reads the error that an authorization server returns in the query or the fragment of the address of a
-// client (RFC 6749 s4.1.2.1 and s4.2.2.1).
+// addressError reads the error that an authorization server returns in the query or the fragment of
+// the address of a client (RFC 6749 s4.1.2.1 and s4.2.2.1).
 func (e *evidence) addressError(address, at string) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -318,7 +323,8 @@ func failedSignIn(q url.Values) bool {
 // logPrefix matches what a server writes before the text of a line: its module, process and client.
 var logPrefix = regexp.MustCompile(`^(?:\s*\[[^\[\]]{1,120}\])+\s*`)
 
-// withoutMessage removes the general message of a line in JSON that has an error of its own. The error says more.
+// withoutMessage removes the general message of a line in JSON that has an error of its own. The
+// error says more.
 func withoutMessage(line []byte) []byte {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(line, &members) != nil {
@@ -404,7 +410,8 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 // pagePart matches the beginning of a part of an HTML page.
 var pagePart = regexp.MustCompile(`(?i)^<(?:pre|p|h[1-6]|center|div|br|body|head|span|b|strong|ul|table|font)\b[^<>]*>`)
 
-// innerWords are words of libraries for Kerberos, Windows and LDAP, which stand in logs and in no answer.
+// innerWords are words of libraries for Kerberos, Windows and LDAP, which stand in logs and in no
+// answer.
 var innerWords = regexp.MustCompile(`^Access to \w+ at '|^Cross-Origin Request Blocked|\b(?:gss_\w+\(|GSS ERROR|krb5|K(?:DC|RB(?:5\w*)?_AP)_ERR|SEC_E_|An account failed to log on|LdapErr|ldap_\w+:|LDAP [Rr]esult [Cc]ode|GSSException|SpnegoError)`)
 
 // logBegin matches the beginning of a line of a log, of the output of a client or of a program.

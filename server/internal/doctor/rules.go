@@ -7,8 +7,8 @@ import (
 
 // This file holds the rules: the causes with the facts that speak for or against them.
 
-// rule gives points to a cause if all its facts hold. A fact that begins with ! must not hold. Of the
-// rules of one group the strongest counts.
+// rule gives points to a cause if all its facts hold. A fact that begins with ! must not hold. Of
+// the rules of one group the strongest counts.
 type rule struct {
 	cause  string
 	facts  string // IDs, separated by blanks
@@ -28,7 +28,8 @@ const (
 )
 
 // rules is the whole judgement of the doctor. For each cause there are also the rules of ruleSet:
-// "code:CAUSE" decides, "usual:CAUSE" and "said:CAUSE" are strong, "may:CAUSE" and "mark:CAUSE" weak.
+// "code:CAUSE" decides, "usual:CAUSE" and "said:CAUSE" are strong, "may:CAUSE" and "mark:CAUSE"
+// weak.
 var rules = []rule{
 	// Nothing arrived.
 	{"no-credentials", "none-sent said:none", strong + weak + base, "none"},
@@ -82,7 +83,7 @@ var rules = []rule{
 	{"header-stripped", "bearer-sent bare-challenge scheme-offered status-401", weak, "bare"},
 	{"header-stripped", "bearer-sent no-challenge status-401 said-nothing", base, "bare"},
 	{"header-stripped", "works-behind", strong, "history"},
-	{"header-stripped", "basic-sent code:wrong-secret said:wrong-secret", impossible, "read"}, // the server judged the credentials
+	{"header-stripped", "basic-sent code:wrong-secret said:wrong-secret", impossible, "read"}, // the server read the credentials
 	{"header-stripped", "authorization-sent usual:no-credentials !scheme-not-offered !scheme-missing", strong + base, "none"},
 	{"header-stripped", "authorization-sent front-cgi bare-challenge", weak, "front"},
 	{"header-stripped", "authorization-sent front-cgi said:login", weak, "front"},
@@ -1214,8 +1215,8 @@ var rules = []rule{
 	{"expired", "quirk-refuses-with-403 status-403 key-field-sent said-nothing", weak, "habit"},
 	{"prefix-missing", "token-without-scheme quirk-takes-bare-token said-nothing !offers-bearer", contradicts, "form"},
 	{"wrong-place", "quirk-refuses-with-403 key-field-sent said-nothing", -weak, "habit"},
-	{"expired", "token-new", contradicts, "fresh"},
-	{"revoked", "token-new", contradicts, "fresh"},
+	{"expired", "token-new", contradicts, "new"},
+	{"revoked", "token-new", contradicts, "new"},
 
 	// Registries and their tools.
 	{"wrong-scheme", "cookie-sent authorization-absent token-realm", strong, "scheme"},
@@ -1603,8 +1604,8 @@ var rules = []rule{
 }
 
 // hiding are causes whose codes servers also send for others: a code alone does not decide, a log
-// does. "Wrong password" hides an account that needs another kind of secret; "not allowed" is told to
-// clients without credentials too.
+// does. "Wrong password" hides an account that needs another kind of secret; "not allowed" is told
+// to clients without credentials too.
 var hiding = []string{
 	"wrong-secret", "not-permitted", "no-credentials", "malformed-credentials", "clock-wrong", "identity-unknown-here", "unknown-signing-key",
 	"oauth-client-refused", "session-ended",

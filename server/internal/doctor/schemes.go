@@ -10,8 +10,8 @@ import (
 
 // This file names the schemes of Authorization.
 
-// schemes are names of schemes in wide use, in lower case: those of package explain, and words that clients
-// write in their place.
+// schemes are names of schemes in wide use, in lower case: those of package explain, and words that
+// clients write in their place.
 var schemes = func() []string {
 	names := []string{"api-key", "client", "tok:", "nodebasic", "pve", "deploy-token", "genielgkey", "uclouds", "emby"}
 	for _, s := range explain.Schemes {

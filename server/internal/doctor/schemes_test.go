@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// A diagnosis explains each scheme that Durward cannot answer, and quotes no word that may be a secret.
+// A diagnosis explains each scheme that Durward cannot answer, and quotes no word that may be a
+// secret.
 func TestSchemeNotes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

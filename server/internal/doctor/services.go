@@ -63,7 +63,7 @@ func (e *evidence) outputFacts() {
 	}
 	for _, w := range e.words {
 		if w.by != byPerson && e.response.Status >= 400 && ofProvider.MatchString(w.text) && !strings.Contains(w.text, "auth provider returned") { // Caddy calls its own sign-in so
-			e.add("provider-told", Computed, w.at, "the server tells the answer of another: %s", e.quote(w.text))
+			e.add("provider-told", Computed, w.at, "the text has the answer of another server: %s", e.quote(w.text))
 		}
 		if w.by != byPerson && scopesNamed.MatchString(w.text) {
 			e.add("scopes-named", Said, w.at, "the text names the scope that is missing: %s", e.quote(w.text))

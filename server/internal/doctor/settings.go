@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// This file compares the token of a request with the settings of the server in lines beside the exchange.
+// This file compares the token of a request with the settings of the server in lines beside the
+// exchange.
 
-// Patterns of settings of a server that checks tokens, as properties, YAML, JSON, code and options of a command. A value ends
-// with the line.
+// Patterns of settings of a server that checks tokens, as properties, YAML, JSON, code and options
+// of a command. A value ends with the line.
 var (
 	issuerSetting    = regexp.MustCompile(`(?i)(?:(?:\biss|issuers?|issuer[-_. ]?(?:ur[il]|base[-_]?url|domain)s?|\bauthority|auth-server-url|VALID_ISSUERS\w*|oidc[-_]discovery[-_]url|openid-config url|metadata-?address|discovery[-_]?(?:ur[il]|endpoint))["'\])]*\s*(?:=>|[:=])\s*|\bbound_issuer\s+)(.{4,400})$`)
 	audienceSetting  = regexp.MustCompile(`(?i)(?:(?:(?:\b|_)aud|audiences?|resource_server_urls?|oidc-client-id|allowed[-_]?audiences?)["'\])]*\s*(?:=>|[:=]|\(\s*&?\[?(?:["'` + "`" + `]))\s*|\bbound_audiences?\s+)(.{2,400})$`)
@@ -34,7 +35,8 @@ var (
 	readsTokens      = regexp.MustCompile(`(?i)\bverifyIdToken\b|\bjwt\.verify\b|\bjwt\.decode\b|oauth2\.resourceserver\.jwt|\bjwks(?:_?ur[il]|-rsa)|\bissuer-uri\b|JwtDecoder|\bAddJwtBearer\b|\bjwtVerify\b|createRemoteJWKSet|parseClaimsJws|validate-jwt`)
 )
 
-// linePatterns lists patterns of lines beside the exchange that need no comparison, with the fact that each one shows.
+// linePatterns lists patterns of lines beside the exchange that need no comparison, with the fact
+// that each one shows.
 var linePatterns = []struct {
 	pattern *regexp.Regexp
 	fact    string
@@ -57,8 +59,8 @@ func values(text string) (list []string) {
 	return list
 }
 
-// settingFacts adds facts about lines of a configuration or a log, and compares the token of the request with them: issuer,
-// audience, algorithms, keys, and the claims that the server reads.
+// settingFacts adds facts about lines of a configuration or a log, and compares the token of the
+// request with them: issuer, audience, algorithms, keys, and the claims that the server reads.
 func (e *evidence) settingFacts() {
 	lines := slices.DeleteFunc(e.linesBeside(true), func(w passage) bool { // a JSON object on one line is an answer, not a configuration
 		text := strings.TrimSpace(w.text)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestSettings compares a token with a line beside the exchange. The second column is the expected fact, or "" for none.
+// TestSettings compares a token with a line beside the exchange. The second column is the expected
+// fact, or "" for none.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	const token = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImsxIn0." + // kid k1

@@ -10,9 +10,9 @@ import (
 
 // This file splits a command of a Unix shell into its words.
 
-// shellWords returns the arguments of one command of a Unix shell, with its name, as bash splits them (POSIX.1-2024
-// XCU 2.2, 2.3 and 2.6). It leaves out assignments before the name, redirections and comments. It runs nothing: a
-// variable or a substitution stays in its word.
+// shellWords returns the arguments of one command of a Unix shell, with its name, as bash splits
+// them (POSIX.1-2024 XCU 2.2, 2.3 and 2.6). It leaves out assignments before the name, redirections
+// and comments. It runs nothing: a variable or a substitution stays in its word.
 func shellWords(text string) ([]word, error) {
 	text = strings.TrimSuffix(strings.ReplaceAll(text, "\r\n", "\n"), "\r")
 	r := shellReader{text: text}

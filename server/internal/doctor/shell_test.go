@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// The parts of the commands that TestShellWordsLikeBash makes. A function p prints what shellWords writes for a
-// substitution, and the variable A has what it writes for A.
+// The parts of the commands that TestShellWordsLikeBash makes. A function p prints what shellWords
+// writes for a substitution, and the variable A has what it writes for A.
 var shellParts = []string{
 	"'", "'", `"`, `"`, `\`, "$", "$'", `$"`, " ", " ", "\t", "\n", "\\\n", "#", " #", ";", "&", "|", "{", "}", "!", "=", "%", "^", ",",
 	"a", "b", "ab", "é", "12", "-H", "a=b", "--data=", "https://a/?a=1", "'a b'", `"a b"`, `'\''`,
@@ -22,8 +22,8 @@ var shellParts = []string{
 	" 2>/dev/null ", " </dev/null ", " 2>&1 ", " >/dev/null ", "A=b ",
 }
 
-// shellScript reads commands that end with NUL. It prints for each the number of its arguments and these, or
-// "error".
+// shellScript reads commands that end with NUL. It prints for each the number of its arguments and
+// these, or "error".
 const shellScript = `set -f +B
 PATH= A='${A}'
 p() { printf %s '$(…)'; }
@@ -33,14 +33,15 @@ while IFS= read -r -d '' command; do
 	if eval "args $command" 2>/dev/null; then printf '%s\0' "${#a[@]}" "${a[@]}"; else printf 'error\0'; fi
 done`
 
-// splitName matches the name of a variable that goes on in the next line, and a comment behind a continued line.
+// splitName matches the name of a variable that goes on in the next line, and a comment behind a
+// continued line.
 var splitName = regexp.MustCompile(`\$[A-Za-z0-9]*\\\n|\\\n#`)
 
 // otherVariable matches what shellWords writes for a variable that is not A.
 var otherVariable = regexp.MustCompile(`\$\{(?:[^A}]|A[^}])`)
 
-// TestShellWordsLikeBash compares the arguments that shellWords reads with those that bash passes, over commands
-// that are made at random.
+// TestShellWordsLikeBash compares the arguments that shellWords reads with those that bash passes,
+// over commands that are made at random.
 func TestShellWordsLikeBash(t *testing.T) {
 	t.Parallel()
 	bash, err := exec.LookPath("bash")

@@ -8,11 +8,12 @@ import (
 	"testing"
 )
 
-// TestSilent diagnoses refusals that give little or no reason: the form of the request, the challenge, earlier exchanges and
-// the product have to show the cause. In testdata/silent/*.txt a line "== CAUSE; PRODUCT; SOURCE" stands before the text of
-// the input. The cause has to be first; of several causes, separated by commas, one. With ? before it, the input does not show
-// the cause: it has to be within the first three, and the verdict not certain. The environment variable DOCTOR_REFUSALS names
-// another folder to read.
+// TestSilent diagnoses refusals that give little or no reason: the form of the request, the
+// challenge, earlier exchanges and the product have to show the cause. In testdata/silent/*.txt a
+// line "== CAUSE; PRODUCT; SOURCE" stands before the text of the input. The cause has to be first;
+// of several causes, separated by commas, one. With ? before it, the input does not show the cause:
+// it has to be within the first three, and the verdict not certain. The environment variable
+// DOCTOR_REFUSALS names another folder to read.
 func TestSilent(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/silent/*.txt")

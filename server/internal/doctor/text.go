@@ -198,8 +198,8 @@ func lowerFirst(s string) string {
 // maxShared bounds the lines of Markdown.
 const maxShared = 60
 
-// Markdown returns the report for an issue: 60 lines at most. Hosts and paths are replaced by steady
-// names unless keepHosts is set. The last line can be read by a machine.
+// Markdown returns the report for an issue: 60 lines at most. Hosts and paths are replaced by
+// steady names unless keepHosts is set. The last line can be read by a machine.
 func (r *Report) Markdown(keepHosts bool) string {
 	shared := func(text string) string { return text }
 	if !keepHosts {

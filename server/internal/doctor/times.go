@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// This file checks the times, the issuer, the audience and the scopes of tokens, and signed requests and addresses.
+// This file checks the times, the issuer, the audience and the scopes of tokens, and signed
+// requests and addresses.
 
 // showTime returns a time as a fact shows it.
 func showTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
@@ -270,8 +271,8 @@ func (e *evidence) tokenIdentity(c *credential) {
 	}
 }
 
-// vendorAudiences are audiences of services that verify their tokens themselves, with the ends of their hosts. The
-// names are those of the first-party applications of Microsoft.
+// vendorAudiences are audiences of services that verify their tokens themselves, with the ends of
+// their hosts. The names are those of the first-party applications of Microsoft.
 var vendorAudiences = map[string][]string{
 	"00000003-0000-0000-c000-000000000000": {"graph.microsoft.com", "graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"},
 	"00000002-0000-0000-c000-000000000000": {"graph.windows.net"},
@@ -303,7 +304,7 @@ func vendorHosts(aud string) []string {
 	return nil
 }
 
-// vendorAudience adds facts about tokens that their issuer made for a service of its own.
+// vendorAudience adds facts about tokens that their issuer made for its own service.
 func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
 	if e.target.Host == "" || e.sent(secretInAuthorization) != c {
 		return
@@ -332,7 +333,8 @@ func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
 	}
 }
 
-// realmAddress returns the issuer of the realm of Keycloak that an address belongs to, and the name of the realm.
+// realmAddress returns the issuer of the realm of Keycloak that an address belongs to, and the name
+// of the realm.
 func realmAddress(u *url.URL) (issuer, realm string) {
 	before, after, ok := strings.Cut(u.Path, "/realms/")
 	if !ok || u.Host == "" {
@@ -382,10 +384,12 @@ func site(host string) string {
 	return strings.Join(labels[len(labels)-n:], ".")
 }
 
-// idTokenClaims are claims that ID tokens have and access tokens lack (OpenID Connect Core s2, s3.3.2.11).
+// idTokenClaims are claims that ID tokens have and access tokens lack (OpenID Connect Core s2,
+// s3.3.2.11).
 var idTokenClaims = []string{"at_hash", "c_hash", "s_hash"}
 
-// firebaseHost matches the services of Google that take ID tokens of Firebase, appIssuer the IDs of apps of GitHub.
+// firebaseHost matches the services of Google that take ID tokens of Firebase, appIssuer the IDs of
+// apps of GitHub.
 var (
 	firebaseHost = regexp.MustCompile(`^(?:firestore|firebase\w*|identitytoolkit|securetoken)\.`)
 	appIssuer    = regexp.MustCompile(`^(?:\d{4,10}|Iv\d+\.\w+|Iv23\w+)$`)
@@ -664,13 +668,15 @@ func (e *evidence) amazonFields(auth string) {
 	}
 }
 
-// edgeEnd matches the expiry time in a token of a content network, policyEnd the one in a policy of CloudFront.
+// edgeEnd matches the expiry time in a token of a content network, policyEnd the one in a policy of
+// CloudFront.
 var (
 	edgeEnd   = regexp.MustCompile(`(?:^|~)exp=(\d{10})`)
 	policyEnd = regexp.MustCompile(`"AWS:EpochTime"\s*:\s*(\d{10})`)
 )
 
-// signedAddressFields compares the fields that the signature of an address covers with those of the request.
+// signedAddressFields compares the fields that the signature of an address covers with those of the
+// request.
 func (e *evidence) signedAddressFields(q map[string]string) {
 	h := e.request.Header
 	list := q["x-amz-signedheaders"] + q["x-goog-signedheaders"]

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// The shapes of secrets. They serve to recognise an input and to mask text, so they are wide: a value
-// that only looks like a secret is masked as well.
+// The shapes of secrets. They serve to recognise an input and to mask text, so they are wide: a
+// value that only looks like a secret is masked as well.
 
 // secretPrefix is the public beginning of the secrets of one kind.
 type secretPrefix struct{ prefix, kind string }
@@ -40,8 +40,8 @@ var otherPrefixes = []secretPrefix{
 	{"dk_", "Durward API key"},
 }
 
-// secretPrefixes returns the prefixes of the products and the others, that their makers publish for scanners: the
-// longest first.
+// secretPrefixes returns the prefixes of the products and the others, that their makers publish for
+// scanners: the longest first.
 var secretPrefixes = sync.OnceValue(func() []secretPrefix {
 	all := slices.Clone(otherPrefixes)
 	for _, s := range known().shapes {
@@ -51,8 +51,8 @@ var secretPrefixes = sync.OnceValue(func() []secretPrefix {
 	return all
 })
 
-// minRest returns the minimum length of a secret behind its prefix. A short prefix may begin a word, a number or
-// the name of a host.
+// minRest returns the minimum length of a secret behind its prefix. A short prefix may begin a
+// word, a number or the name of a host.
 func (p secretPrefix) minRest() int {
 	if len(p.prefix) <= 3 && !strings.ContainsAny(p.prefix, "-_/") {
 		return 20

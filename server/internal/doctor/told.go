@@ -37,10 +37,12 @@ var (
 	tlsAlert           = regexp.MustCompile(`(?i)\balert\b|\bhandshake\b|SSL routines|\btls:|x509|SSLError|SSL_read|certificate verif|ssl_client_verify`)
 )
 
-// maxClock is the difference of clocks that devices with WS-Security take: most of them a few seconds, some five minutes.
+// maxClock is the difference of clocks that devices with WS-Security take: most of them a few
+// seconds, some five minutes.
 const maxClock = 4 * time.Minute
 
-// besideLine reports whether a line below a body belongs to a log, to a client or to a configuration.
+// besideLine reports whether a line below a body belongs to a log, to a client or to a
+// configuration.
 func besideLine(text string) bool {
 	if programLine(text) {
 		return true
@@ -49,8 +51,8 @@ func besideLine(text string) bool {
 		cookieBlocked.MatchString(text) || cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
 
-// linesBeside returns the lines of the body and those below the exchange: users paste a configuration there. Those of a
-// body of JSON or HTML are left out unless data is true.
+// linesBeside returns the lines of the body and those below the exchange: users paste a
+// configuration there. Those of a body of JSON or HTML are left out unless data is true.
 func (e *evidence) linesBeside(data bool) (lines []passage) {
 	body := e.response.Body[:min(len(e.response.Body), 4<<10)]
 	if len(body) > 0 && (data || !e.seen["body-json"] && !e.seen["body-html"]) {
@@ -64,7 +66,8 @@ func (e *evidence) linesBeside(data bool) (lines []passage) {
 	return lines
 }
 
-// lineFacts adds facts about lines of a log, of a client or of a configuration that stand beside the exchange.
+// lineFacts adds facts about lines of a log, of a client or of a configuration that stand beside
+// the exchange.
 func (e *evidence) lineFacts() {
 	if strings.EqualFold(e.request.Header.Get("Upgrade"), "websocket") || e.target.Scheme == "ws" || e.target.Scheme == "wss" {
 		e.add("websocket", Computed, "request", "the request asks for a WebSocket (RFC 6455)")
@@ -92,10 +95,10 @@ func (e *evidence) lineFacts() {
 			withField = withField || credentialsTold.MatchString(w.text) && !strings.HasPrefix(w.text, "{")
 		}
 		if variableLacking.MatchString(w.text) && lackingWords.MatchString(w.text) {
-			e.add("environment-lacks", Computed, w.at, "the application did not find the variable that holds the credentials: %s", e.quote(w.text))
+			e.add("environment-lacks", Computed, w.at, "the text says that the application did not find the variable with the credentials: %s", e.quote(w.text))
 		}
 		if e.seen["callback-address"] && stateRefused.MatchString(w.text) {
-			e.add("state-refused", Computed, w.at, "the state of the sign-in was not found again: it is kept in a cookie")
+			e.add("state-refused", Computed, w.at, "the text says that the state of the sign-in was not found, which is kept in a cookie")
 		}
 	}
 	signedIn := false
@@ -103,14 +106,14 @@ func (e *evidence) lineFacts() {
 		if w.by == byLog && signInLogged.MatchString(w.text) {
 			signedIn = true
 		} else if w.by == byLog && signedIn && refusalLogged.MatchString(w.text) {
-			e.add("refused-after-sign-in", Computed, w.at, "the log has a good sign-in, and right behind it a refusal: %s", e.quote(w.text))
+			e.add("refused-after-sign-in", Computed, w.at, "the log has a successful sign-in, and then a refusal: %s", e.quote(w.text))
 			break
 		}
 	}
 	if told {
-		e.add("redirect-told", Computed, "log", "the client's output tells of a redirect before this request")
+		e.add("redirect-told", Computed, "log", "the output of the client has a redirect before this request")
 		if withField {
-			e.add("redirect-told-with-field", Computed, "log", "the client's output tells of a redirect, and of credentials that it had")
+			e.add("redirect-told-with-field", Computed, "log", "the output of the client has a redirect, and credentials before it")
 		}
 	}
 	if body := string(e.request.Body); strings.Contains(body, "UsernameToken") && !e.at.IsZero() {
@@ -124,12 +127,13 @@ func (e *evidence) lineFacts() {
 	}
 }
 
+// lineFact adds facts about one line of a log.
 func (e *evidence) lineFact(w passage) {
 	if cookieUnset.MatchString(w.text) {
 		e.add("cookie-unset", Said, w.at, "the sign-in set no cookie: %s", e.quote(w.text))
 	}
 	if websocketTold.MatchString(w.text) {
-		e.add("websocket-told", Said, w.at, "the browser tells of a WebSocket that was refused")
+		e.add("websocket-told", Said, w.at, "a line of the browser says that a WebSocket was refused")
 	}
 	switch {
 	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text):
@@ -138,9 +142,9 @@ func (e *evidence) lineFact(w passage) {
 		e.add("page-without-cookies", Computed, w.at, "the page asks without cookies: %s", e.quote(w.text))
 	}
 	if certificatePast.MatchString(w.text) {
-		e.add("certificate-past", Computed, w.at, "the client's certificate is past its end: %s", e.quote(w.text))
+		e.add("certificate-past", Computed, w.at, "the text says that the client's certificate has expired: %s", e.quote(w.text))
 	} else if certificateForeign.MatchString(w.text) {
-		e.add("certificate-untrusted", Computed, w.at, "the server does not trust the client's certificate: %s", e.quote(w.text))
+		e.add("certificate-untrusted", Computed, w.at, "the text says that the client's certificate is not trusted: %s", e.quote(w.text))
 	}
 	if addressTorn.MatchString(w.text) {
 		e.add("address-torn", Computed, w.at, "a character of the password ends the user part of the address")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestLinesBeside gives the doctor lines of a log, a client or a configuration beside an exchange, and expects the cause that
-// they show.
+// TestLinesBeside gives the doctor lines of a log, a client or a configuration beside an exchange,
+// and expects the cause that they show.
 func TestLinesBeside(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, cause, input string }{

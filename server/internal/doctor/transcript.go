@@ -246,8 +246,8 @@ func merge(requests []Exchange, x *exchanges, notes []Note) {
 // statusOutput matches an output that is no more than a status.
 var statusOutput = regexp.MustCompile(`(?i)^\s*(?:HTTP[ /:]*)?([1-5]\d\d)(?:[ :-]+(?:unauthorized|forbidden|proxy authentication required|authorization required|ok|found|not found))?\s*$`)
 
-// following returns the request that a client sends after a response: to the address of a redirect, or
-// the same request with an answer to the challenge.
+// following returns the request that a client sends after a response: to the address of a redirect,
+// or the same request with an answer to the challenge.
 func following(r *Request, resp *Response, trusted bool) *Request {
 	if r == nil || resp == nil {
 		return nil

@@ -111,7 +111,8 @@ const (
 // ofWords stand between a part and its whole: "the audience of the token" is an audience.
 var ofWords = []string{"of", "in", "from", "within", "du", "de", "del", "des", "della", "do", "da", "van", "im", "der", "en"}
 
-// conditions begin a part of a sentence that states nothing: "if the token is expired, get a new one".
+// conditions begin a part of a sentence that states nothing: "if the token is expired, get a new
+// one".
 var conditions = []string{"if", "when", "whether", "unless", "wenn", "falls", "si", "se", "als", "если"}
 
 // conceptAt is a concept at a place of a text.
@@ -159,8 +160,8 @@ func (v *vocabulary) concepts(text []string) (list []conceptAt) {
 	return list
 }
 
-// pairsIn returns the topics of the pairs of subject and predicate in a text: for each predicate the
-// nearest subject of its sentence with which it makes a pair.
+// pairsIn returns the topics of the pairs of subject and predicate in a text: for each predicate
+// the nearest subject of its sentence with which it makes a pair.
 func (v *vocabulary) pairsIn(text []string) (found []spoken) {
 	list := v.concepts(text)
 	for at, p := range list {
@@ -188,8 +189,8 @@ func (v *vocabulary) pairsIn(text []string) (found []spoken) {
 	return found
 }
 
-// head returns the subject that list[i] speaks of: of neighbours the last ("token audience"), of a part and
-// its whole the part ("audience of the token").
+// head returns the subject that list[i] speaks of: of neighbours the last ("token audience"), of a
+// part and its whole the part ("audience of the token").
 func (v *vocabulary) head(list []conceptAt, i int, text []string) conceptAt {
 	s := list[i]
 	for _, next := range list[i+1:] {
