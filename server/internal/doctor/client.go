@@ -58,8 +58,10 @@ var environments = map[string]bool{
 // regions lists names of regions, as labels of a host and as words of the user.
 var regions = []string{"eu", "us", "uk", "au", "ap", "ca", "in", "jp", "cn", "intl", "international", "china", "europe", "global", "na", "emea", "apac"}
 
-// realmOfFront matches realms that operators give to the password file of a front end. Programs use their own names.
-var realmOfFront = regexp.MustCompile(`(?i)^(?:restricted(?: \w+)?|protected(?: \w+)?|private(?: \w+)?|staging\b.*|development\b.*|preview\b.*|test(?: ?site| ?server)?|password(?: required| protected)?|(?:authentication|authorization|login|sign-?in) ?required|members?(?: only| area)?|admin(?:istrator|istration)?(?:'s)?(?: login| area| only)?|site|secure(?:d)?(?: area| site)?|enter password|auth|basic auth|traefik)$`)
+// realmOfFront matches realms that an operator writes into the configuration of a front end or into its password file.
+// Programs use their own names.
+var realmOfFront = regexp.MustCompile(`(?i)^(?:traefik|authelia|authentik|caddy|(?:restricted|private|protected|secured?|closed|internal)(?: \w+)?|(?:staging|dev(?:elopment)?|preview)\b.*|test(?: ?site| ?server)?|` +
+	`(?:auth\w*|log-?in|sign-?in|password)(?: ?is)?(?: ?(?:required|needed|protected)(?: ?-.*)?)?|admin(?:istrat(?:or|ion))?(?:'?s)?(?: (?:area|login|only))?|members?(?: only| area)?|site|basic auth|no entry|please log ?in|who are you\??|enter password)$`)
 
 // kindLimited matches words of the user for a kind of token that some interfaces alone take.
 var kindLimited = regexp.MustCompile(`(?i)\b(?:app[- ]level|service[- ]account|deploy|job|project|installation|user|bot|account|group|admin|workspace|team|global|personal|machine|agent|device|session|temporary|read[- ]only|write)[- ]?(?:access[- ]?|api[- ]?)?(?:token|key)\b`)
@@ -200,9 +202,6 @@ func (e *evidence) clientLines() {
 	}
 	for i := range e.credentials {
 		c := &e.credentials[i]
-		if c.shape != nil && c.kind == secretInAuthorization && (strings.Contains(c.shape.Kind, "publishable") || c.shape.Kind == "public key") && !c.shape.Wrong && !(c.scheme == "basic" && c.pass != "") {
-			e.add("publishable-sent", Computed, c.place, "the secret is a %s, which is made for pages in a browser", c.shape.kind)
-		}
 		if c.kind == secretInAuthorization && (c.shape != nil && c.shape.Kind == "app token" || kindLimited.MatchString(c.mark)) {
 			e.add("kind-limited", Computed, c.place, "the token is of a kind that only some interfaces take")
 		}
@@ -225,9 +224,6 @@ func (e *evidence) clientLines() {
 		}
 		if words := strings.Fields(c.value); c.kind == secretInField && !c.masked && c.scheme == "" && len(words) == 2 && len(words[0]) > 3 && len(words[1]) > 7 && keyWord.MatchString(words[0]) && keyWord.MatchString(words[1]) {
 			e.add("blank-in-key", Computed, c.place, "there is a blank inside the key")
-		}
-		if outside := maskShape.ReplaceAllString(c.value, ""); c.scheme == "basic" && c.masked && strings.Contains(outside, ":") {
-			e.add("basic-as-text", Computed, c.place, "user name and password are in plain text, not in base64")
 		}
 	}
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {

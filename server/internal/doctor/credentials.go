@@ -735,7 +735,6 @@ func (e *evidence) valueForm(c *credential) bool {
 	plain := maskShape.ReplaceAllString(raw, "")
 	if printedValue.MatchString(bare) {
 		e.add("stray-octets", Computed, at, "the secret has the name of a type around it, as programs print values")
-		e.add("printed-with-type", Computed, at, "the secret has the name of a type around it, as programs print values")
 		return false
 	}
 	good := true
@@ -865,10 +864,16 @@ var gluedNot = map[string]bool{"token": true, "session": true, "client": true, "
 
 // basicForm adds facts about the token68 of Basic (RFC 7617 s2).
 func (e *evidence) basicForm(c *credential, value string) {
-	if c.scheme != "basic" || c.masked {
+	if c.scheme != "basic" {
 		return
 	}
 	at := c.place
+	if c.masked {
+		if strings.Contains(maskShape.ReplaceAllString(value, ""), ":") {
+			e.add("basic-not-encoded", Computed, at, "user name and password are in plain text, not in base64")
+		}
+		return
+	}
 	octets, err := decodeBasic(value)
 	if err != nil {
 		if user, _, ok := strings.Cut(value, ":"); ok && user != "" {

@@ -49,12 +49,9 @@ func (e *evidence) discoveryFacts() {
 	if origin, err := url.Parse(r.Header.Get("Origin")); err == nil && origin.Host != "" && localHost(e.target.Hostname()) && !localHost(origin.Hostname()) {
 		e.add("origin-at-local", Computed, "Origin", "a page of %s asks a server on this machine", e.quote(origin.Host))
 	}
-	if strings.Contains(strings.ToLower(r.Header.Get("Accept")), "text/event-stream") && (r.Method == "GET" || r.Method == "") {
-		e.add("event-stream", Computed, "Accept", "the request asks for text/event-stream, as EventSource does, which cannot set Authorization")
-	}
 	for _, w := range e.linesBeside(true) {
 		if e.seen["none-sent"] && fieldSet.MatchString(w.text) {
-			e.add("field-set-unsent", Computed, w.at, "a line of a program or a configuration sets Authorization, and the request has none")
+			e.add("program-sets", Computed, w.at, "a line of a program or a configuration sets Authorization, and the request has none")
 		}
 	}
 	for _, ch := range e.challenges {
@@ -97,7 +94,7 @@ func (e *evidence) earlierUse(members map[string]string) {
 		}
 		before, status := parseTarget(x.Request), x.Response.Status
 		if token := members["refresh_token"]; token != "" && status == 200 && sameHost(before, e.target) && bodyMembers(x.Request)["refresh_token"] == token {
-			e.add("refresh-used-before", Computed, "history", "an earlier request with the same refresh token was accepted")
+			e.add("refresh-used", Computed, "history", "an earlier request with the same refresh token was accepted")
 		}
 		if auth != "" && status >= 200 && status < 300 && !sameHost(before, e.target) && before.Path != e.target.Path && x.Request.Header.Get("Authorization") == auth {
 			e.add("accepted-by-other-host", Computed, "history", "%s accepted the same token, %s does not", e.quote(before.Host), e.quote(e.target.Host))

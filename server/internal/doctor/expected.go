@@ -49,7 +49,7 @@ func (e *evidence) formFacts() {
 			continue
 		}
 		if c.scheme == "basic" && markAppPass.MatchString(text) {
-			e.add("told-app-password", Said, c.place, "the input says that the secret is an app password")
+			e.add("app-password-sent", Computed, c.place, "the input says that the secret is an app password")
 		} else if c.scheme == "basic" && markAccount.MatchString(text) {
 			e.add("told-account-password", Said, c.place, "the input says that the secret is the password of the account")
 		}

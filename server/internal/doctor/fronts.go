@@ -58,11 +58,6 @@ var edges = []struct{ field, contains, name string }{
 // fronts lists products that sign users in before they pass a request to another program.
 var fronts = []string{"OAuth2 Proxy", "Authelia or Authentik", "Cloudflare Access", "Google Identity-Aware Proxy", "Oathkeeper"}
 
-// genericRealms matches realms that an operator writes into the configuration of a front end.
-// Programs use their own names.
-var genericRealms = regexp.MustCompile(`(?i)^(?:traefik|authelia|authentik|caddy|(?:restricted|private|protected|secured?|closed|internal)(?: (?:area|content|site|access|zone|page|server|files))?|` +
-	`(?:auth\w*|login|password|authentication|authorization)(?: is)? (?:required|needed|protected)(?: ?-.*)?|admin(?:istrator)?(?:'?s)?(?: (?:area|login|only))?|members only|basic auth|staging|dev(?:elopment)?|no entry|please log ?in|who are you\??|enter password)$`)
-
 // frontFacts adds facts about the server that answered and the client that asked: networks and
 // front ends, health checks, clients that wait for a challenge, texts that firewalls refuse.
 func (e *evidence) frontFacts() {

@@ -201,7 +201,7 @@ func (e *evidence) frontRealm() bool {
 		case "traefik", "authelia", "authentik", "restricted", "caddy":
 			return true
 		}
-		if front && genericRealms.MatchString(realm) {
+		if front && realmOfFront.MatchString(realm) {
 			return true
 		}
 	}

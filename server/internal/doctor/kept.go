@@ -205,7 +205,7 @@ func (e *evidence) tokenUserFacts() {
 	}
 	c := e.sent(secretInAuthorization)
 	if c != nil && c.scheme == "basic" && shortLived.MatchString(c.user) {
-		e.add("short-lived-token", Computed, c.place, "the user name %s belongs to a token with a lifetime of hours", e.quote(c.user))
+		e.add("short-lived", Computed, c.place, "the user name %s belongs to a token with a lifetime of hours", e.quote(c.user))
 	}
 	if c == nil || c.scheme != "basic" || c.masked || c.pass == "" {
 		return

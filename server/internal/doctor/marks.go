@@ -36,7 +36,6 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)\b(?:empty|unset|unexpanded|undefined|unresolved|placeholder|not set|literal(?:ly)?)\b`), "placeholder-told", "the value is empty or a placeholder"},
 	{regexp.MustCompile(`(?i)\b(?:publishable|public key|dsn|client[- ]?id|client[- ]?secret|app secret|webhook(?: signing)? secret|signing (?:secret|key)|authori[sz]ation code|device token|registration token|license key|ingest(?:ion)? key|write key|site key|deploy key|activation key|shared secret|private key|account (?:number|id)|key id|token id|user ?name|secret id|fingerprint)\b`), "no-api-secret", "the secret is of a kind that an API does not take"},
 	{regexp.MustCompile(`(?i)line ?end|newline|carriage return|\bCR ?LF\b|\bBOM\b|zero[- ]width|(?:leading|trailing) (?:blank|space|whitespace)|(?:space|blank) at (?:its|the) end|smart quotes|double quotes|(?:quotes|quotation marks|brackets) around|in quotes|in brackets|(?:with|including) (?:its )?(?:quotes|brackets|newline)`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
-	{regexp.MustCompile(`(?i)\bjust (?:fetched|issued|created|made|minted|received|got|refreshed)\b|\bfresh(?:ly)?\b|\bbrand[- ]new\b|\bnewly (?:issued|created|made)\b`), "token-new", "the token is new"},
 	{regexp.MustCompile(`(?i)\bread[-_ ]?only\b|\bread(?:_\w+)? (?:access )?(?:token|key|pat)\b|\b(?:token|key|pat)\b.{0,20}\b(?:read[-_ ]only|(?:to|for|with) read(?:ing)?\b)`), "token-for-reading", "the token allows only reading"},
 }
 
@@ -93,7 +92,7 @@ var states = []struct {
 	{regexp.MustCompile(`(?i)\b(?:of|for) the (?:front|proxy|ingress|gateway|reverse proxy|web server|balancer)\b|\b(?:front|proxy|ingress|nginx|traefik|caddy|htpasswd|apache)(?:'s)? (?:user|password|credentials|login)\b`), "said-of-front", "the credentials are those of a front end"},
 	{regexp.MustCompile(`(?i)\b(?:of|for|from) the (?:app|application|program|backend)\b|\bapp(?:lication)?'s\b`), "said-of-application", "the credentials are those of the application"},
 	{regexp.MustCompile(`(?i)\bafter (?:\w+ )?(?:wrong|bad|failed|false|incorrect)\b|\btoo many (?:tries|attempts)\b|\bafter (?:several|many|some|few|\d+) (?:tries|attempts)\b`), "said-after-failures", "there were earlier failed attempts"},
-	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:from|at|in|on|over|behind) (?:the |my |an?other |our |a )?(?:office|laptop|home|vpn|lan|local\w*|inside|network|house|phone|country|intranet|desktop|pc|workstation)`), "said-works-from", "the credentials work from another place"},
+	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:from|at|in|on|over|behind) (?:the |my |an?other |our |a )?(?:office|laptop|home|vpn|lan|local\w*|inside|network|house|phone|country|intranet|desktop|pc|workstation)`), "works-at-other-network", "the credentials work from another place"},
 	{regexp.MustCompile(`(?i)\b(?:works?|good|accepted|fine|ok) (?:with|in|by|from|using) (?:the |a |my )?(?:browser|curl|postman|firefox|chrome|safari|insomnia|httpie|wget|another client)`), "said-works-with", "the credentials work with another client"},
 	{regexp.MustCompile(`(?i)\bfrom (?:the |a |my )?(?:environment|env\b|\.env|compose|docker-compose|variable|secret file|file|config\w*|helm|values|chart|vault|kubernetes secret)`), "said-from-file", "the secret comes from a file or a variable"},
 	{regexp.MustCompile(`(?i)\b(?:since|after) (?:the |an? |last )?(?:upgrade|update|migration|move|restart|reinstall\w*|deploy\w*|new version|release)\b|\bno (?:key|token|user|password|account)s? (?:works?|is taken)`), "said-since-change", "the refusals began with a change of the server"},
@@ -120,7 +119,7 @@ var noLonger = regexp.MustCompile(`(?i)\b(?:no longer|not|once|was|were|formerly
 // describable are the causes that rules count strongly if the input says them of the token and the
 // server gives no other reason.
 var describable = []string{
-	"expired", "wrong-audience", "wrong-issuer", "bad-signature", "unknown-signing-key", "wrong-algorithm", "claim-missing", "revoked",
+	"wrong-audience", "wrong-issuer", "bad-signature", "unknown-signing-key", "wrong-algorithm", "claim-missing", "revoked",
 	"insufficient-scope", "session-ended", "not-yet-valid", "clock-wrong", "wrong-place", "account-not-active",
 }
 

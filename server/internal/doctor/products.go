@@ -535,7 +535,7 @@ func (e *evidence) kindOf(c *credential) {
 		if here && len(s.Hosts) == 0 && len(s.Prefix) >= 5 && s.Mode == "" && e.seen["hosted-service"] && e.vendorHost(s.maker) && !slices.Contains(e.products, s.maker) {
 			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s; the address is that of another vendor: %s", s.kind, e.quote(e.target.Host))
 		}
-		if strings.Contains(s.Kind, "publishable") {
+		if (strings.Contains(s.Kind, "publishable") || s.Kind == "public key" && c.kind == secretInAuthorization) && !s.Wrong && !(c.scheme == "basic" && c.pass != "") {
 			e.add("public-key-sent", Computed, c.place, "the secret is a %s, a key for pages in a browser", s.kind)
 		}
 		if s.Wrong && c.kind != secretInBody && !e.seen["token-address"] {
@@ -557,7 +557,7 @@ func (e *evidence) kindOf(c *credential) {
 	mark := strings.ToLower(c.mark)
 	switch {
 	case mark == "":
-	case strings.Contains(mark, "app password") || strings.Contains(mark, "app-specific password") || strings.Contains(mark, "application password"):
+	case markAppPass.MatchString(mark):
 		e.add("app-password-sent", Computed, c.place, "the input says that the secret is an app password")
 	case strings.Contains(mark, "password") || strings.Contains(mark, "pw"):
 		e.add("password-sent", Computed, c.place, "the input says that the secret is a password")
