@@ -182,7 +182,7 @@ var secretPlaces = []struct {
 
 // clientLines adds facts from lines of the program, its User-Agent, its body and the form of its credentials.
 func (e *evidence) clientLines() {
-	if m := bodyFields.Find(e.request.Body[:min(len(e.request.Body), 16<<10)]); m != nil && e.seen["authorization-absent"] {
+	if bodyFields.Match(e.request.Body[:min(len(e.request.Body), 16<<10)]) && e.seen["authorization-absent"] {
 		e.add("fields-in-body", Computed, "body", "the body of the request contains the headers of a request, with Authorization or a key")
 	}
 	for name := range e.target.Query() {
@@ -193,6 +193,9 @@ func (e *evidence) clientLines() {
 	for _, w := range e.words {
 		if w.by == byLog && setsCredentials.MatchString(w.text) && programLine(w.text) {
 			e.add("program-sets", Computed, w.at, "the program sets credentials: %s", e.quote(strings.TrimSpace(w.text)))
+		}
+		if w.by == byLog && noCORS.MatchString(w.text) {
+			e.add("page-no-cors", Computed, w.at, "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")
 		}
 	}
 	for _, c := range e.challenges {
@@ -208,23 +211,15 @@ func (e *evidence) clientLines() {
 		if c.scheme == "basic" && c.kind == secretInAuthorization && keyUser.MatchString(c.user) {
 			e.add("key-as-user", Computed, c.place, "the user name has the form of a key")
 		}
-	}
-	if strings.EqualFold(e.request.Header.Get("Sec-Fetch-Mode"), "no-cors") && strings.EqualFold(e.request.Header.Get("Sec-Fetch-Dest"), "empty") {
-		e.add("page-no-cors", Computed, "Sec-Fetch-Mode", "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")
-	}
-	for _, w := range e.words {
-		if w.by == byLog && noCORS.MatchString(w.text) {
-			e.add("page-no-cors", Computed, w.at, "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")
-		}
-	}
-	for i := range e.credentials {
-		c := &e.credentials[i]
 		if c.kind == secretInAuthorization && c.scheme == "bearer" && c.shape != nil && c.token == nil && !slices.Contains(e.products, c.shape.maker) {
-			e.add("opaque-of-vendor", Computed, c.place, "the token is a %s, which is no JWT; the address is that of another server", c.shape.kind)
+			e.add("opaque-of-vendor", Computed, c.place, "the token is a %s, which is no JWT; nothing shows a server of its vendor", c.shape.kind)
 		}
 		if words := strings.Fields(c.value); c.kind == secretInField && !c.masked && c.scheme == "" && len(words) == 2 && len(words[0]) > 3 && len(words[1]) > 7 && keyWord.MatchString(words[0]) && keyWord.MatchString(words[1]) {
 			e.add("blank-in-key", Computed, c.place, "there is a blank inside the key")
 		}
+	}
+	if strings.EqualFold(e.request.Header.Get("Sec-Fetch-Mode"), "no-cors") && strings.EqualFold(e.request.Header.Get("Sec-Fetch-Dest"), "empty") {
+		e.add("page-no-cors", Computed, "Sec-Fetch-Mode", "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")
 	}
 	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		if line = strings.TrimSpace(line); line == "[]" || line == "''" || line == `""` || line == "<>" || line == "||" {
