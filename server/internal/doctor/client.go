@@ -192,7 +192,7 @@ func (e *evidence) clientLines() {
 	}
 	for _, w := range e.words {
 		if w.by == byLog && setsCredentials.MatchString(w.text) && programLine(w.text) {
-			e.add("program-sets", Computed, w.at, "the program sets credentials: %s", e.quote(strings.TrimSpace(w.text)))
+			e.add("program-sets", Computed, w.at, "the program sets credentials: %s", e.quoteLine(w.text))
 		}
 		if w.by == byLog && noCORS.MatchString(w.text) {
 			e.add("page-no-cors", Computed, w.at, "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")

@@ -243,7 +243,7 @@ func (e *evidence) clientFacts() {
 	}
 	for _, w := range e.words {
 		if w.by == byLog && configuration.MatchString(w.text) {
-			e.add("configuration-named", Computed, w.at, "the input has a line of the client's configuration: %s", e.quote(w.text))
+			e.add("configuration-named", Computed, w.at, "the input has a line of the client's configuration: %s", e.quoteLine(w.text))
 			if m := fromVariable.FindStringSubmatch(w.text); m != nil {
 				e.add("configuration-variable", Computed, w.at, "the configuration takes the secret from the variable %s", e.quote(m[1]))
 			}

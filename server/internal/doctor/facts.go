@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -131,6 +132,9 @@ func (e *evidence) facts(ids ...string) (found []Fact) {
 
 // quote returns text for a fact: printable, short and without secrets.
 func (e *evidence) quote(text string) string {
+	if strings.Contains(text, "(") && len(text) <= 4<<10 && callShape.MatchString(text) {
+		return e.quoteLine(text)
+	}
 	if len(text) > 16<<10 { // masked first and cut then, so that no part of a secret remains
 		return fmt.Sprintf("a text of %d octets", len(text))
 	}
@@ -141,6 +145,17 @@ func (e *evidence) quote(text string) string {
 	}
 	return quoted
 }
+
+// quoteLine returns a line of a configuration, a program or a command for a fact: see MaskLine.
+func (e *evidence) quoteLine(line string) string {
+	if len(line) > 4<<10 {
+		return fmt.Sprintf("a line of %d octets", len(line))
+	}
+	return printable.Line(MaskLine(e.masker.Mask(strings.TrimSpace(line))), maxQuoted)
+}
+
+// callShape matches a call with a text among its arguments: a line of a program.
+var callShape = regexp.MustCompile("\\w\\(.{0,200}[\"'`]")
 
 // parseTarget returns the address of a request. Marks such as <bucket>, do not disturb it.
 func parseTarget(r *Request) *url.URL {

@@ -266,7 +266,7 @@ func (e *evidence) besideFacts() {
 			{hidesField, "challenge-hidden", "the configuration removes or replaces the challenge"},
 		} {
 			if !e.seen[f.id] && f.form.MatchString(line) {
-				e.add(f.id, Computed, w.at, "%s: %s", f.text, e.quote(strings.TrimSpace(line)))
+				e.add(f.id, Computed, w.at, "%s: %s", f.text, e.quoteLine(line))
 			}
 		}
 		if environment.MatchString(line) && cutHash.MatchString(line) && !strings.Contains(line, "$$") {

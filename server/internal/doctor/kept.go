@@ -50,7 +50,7 @@ func (e *evidence) keptFacts() {
 			at = place
 		}
 		if keptSign.MatchString(line) {
-			e.add("configuration-named", Computed, place, "the input has a line of the client's configuration: %s", e.quote(strings.TrimSpace(line)))
+			e.add("configuration-named", Computed, place, "the input has a line of the client's configuration: %s", e.quoteLine(line))
 		}
 		if m := foreignHash.FindStringSubmatch(line); m != nil && slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == "a container registry" }) {
 			e.add("hash-unreadable", Computed, place, "the file of passwords has a hash of the form %s; the registry reads only bcrypt", e.quote(m[1]))

@@ -200,12 +200,15 @@ var (
 	fieldLine  = regexp.MustCompile(`(?mi)^([ \t]*(?:[<>*] |-H ['"]?|["'])?)([A-Za-z0-9_-]{2,60})(["']?:[ \t]*["']?)([^\r\n]*?)(["',]*[ \t]*\r?)$`)
 
 	// schemeShape matches credentials behind their scheme in a text.
-	schemeShape = regexp.MustCompile(`(?i)\b(basic|bearer|dpop|token|negotiate|ntlm|apikey|ssws|hawk)([ :]+)([A-Za-z0-9+/_.~-]{6,}=*)`)
+	schemeShape = regexp.MustCompile(`(?i)\b(basic|bearer|dpop|token|negotiate|ntlm|apikey|ssws|hawk)([ :]+)([^\s"'` + "`" + `<>{}()\[\],;…]{6,})`)
 
 	// memberShape matches a member of JSON, a parameter of a form or an assignment.
 	memberShape = regexp.MustCompile(`(?i)(["']?\b([a-z0-9_.-]{0,40}))(["']?[ \t]*(?::=|[:=])[ \t]*)("(?:[^"\\\r\n]|\\.)*"?|'[^'\r\n]*'?|[^\s,;&"'(){}\[\]<>]+)`)
 
-	userPart = regexp.MustCompile(`(?i)(\b[a-z][a-z0-9+.-]{1,20}://)([^/?#\s@"'<>]+)@`)
+	// userPart matches user and password of an address. A password may hold the signs / ? # @, which the address then cannot
+	// be read with; portPath matches a port with a path in its place.
+	userPart = regexp.MustCompile(`(?i)(\b[a-z][a-z0-9+.-]{1,20}://)([^/?#\s@"'<>:]*:[^\s"'<>]*|[^/?#\s@"'<>]+)@`)
+	portPath = regexp.MustCompile(`^[^:]*:\d{1,5}(?:[/?#]|$)`)
 
 	// parameter matches a parameter of an address.
 	parameter = regexp.MustCompile(`([?&#;]|%26)([A-Za-z0-9_.\[\]-]{1,60})(=)([^&#;\s"'<>]+)`)
@@ -239,7 +242,15 @@ func Mask(text string) string {
 		}
 		return p[1] + p[2] + p[3] + MaskField(p[2], p[4]) + p[5]
 	})
-	text = userPart.ReplaceAllString(text, "${1}…@")
+	text = replace(userPart, text, func(p []string) string {
+		if portPath.MatchString(p[2]) {
+			return p[0]
+		}
+		return p[1] + "…@"
+	})
+	for i := range secretForms {
+		text = secretForms[i].mask(text)
+	}
 	text = replace(parameter, text, func(p []string) string {
 		name := strings.ToLower(p[2])
 		if !secretName.MatchString(name) && !slices.Contains(parameterNames, name) || strings.Contains(p[4], "…") {
@@ -248,7 +259,7 @@ func Mask(text string) string {
 		return p[1] + p[2] + p[3] + MaskSecret(p[4])
 	})
 	text = replace(memberShape, text, func(p []string) string {
-		if !secretName.MatchString(p[2]) || !secretValue(p[2], p[4]) {
+		if !secretMember(p[2], p[3], p[4]) {
 			return p[0]
 		}
 		value := p[4]
@@ -264,7 +275,7 @@ func Mask(text string) string {
 	})
 	text = secretShape().ReplaceAllStringFunc(text, MaskSecret)
 	text = replace(schemeShape, text, func(p []string) string {
-		if !strings.ContainsAny(p[3], "0123456789") && len(p[3]) < 24 { // a word: "Bearer authentication"
+		if !strings.ContainsAny(p[3], "0123456789") && len(p[3]) < 24 || schemeParameter.MatchString(p[3]) { // a word: "Bearer authentication"
 			return p[0]
 		}
 		if strings.EqualFold(p[1], "Basic") {
@@ -301,6 +312,222 @@ func replace(pattern *regexp.Regexp, text string, by func(p []string) string) st
 	}
 	b.WriteString(text[last:])
 	return b.String()
+}
+
+// secretForm is a form in which a secret stands in a line of a command, a configuration, a log or in prose. The last group of
+// the pattern is the secret. sign is a part of each such text, in lower case: the pattern is tried only then.
+type secretForm struct {
+	signs   []string
+	pattern *regexp.Regexp
+	quoted  bool // a word in quotation marks counts, too
+	any     bool // each value counts, a plain word as well
+}
+
+var secretForms = []secretForm{
+	// Options of commands: --password x, --client-secret=x, -u user:x, -p x, -puser, NAME_TOKEN x.
+	{[]string{"--"}, regexp.MustCompile(`(?i)(--[\w-]*(?:password|passwd|passphrase|pass|token|secret|api-?key|access-?key|bearer|credentials?|userpwd)[ =]+)["']?([^\s"'…-][^\s"'…]*)`), false, true},
+	{[]string{"-u", "--user", "userpwd", "-a "}, regexp.MustCompile(`(?i)((?:^|\s)(?:-u ?|-a |--(?:proxy-)?user[ =]+)["']?[^\s"':]+:|USERPWD["']?\s*(?:,|=>|=)\s*["'][^"':]*:)([^\s"'…]+)`), false, true},
+	{[]string{"-p", "-w "}, regexp.MustCompile(`(?:^|\s)(-p|-[pw] )["']?([^\s"'…/-][^\s"'…]{3,})`), false, true},
+	{[]string{"authtoken", "_token", "_key", "_secret", "password"}, regexp.MustCompile(`(?i)(\b(?:[\w/:.]*_(?:token|key|secret|password|authtoken|auth)|[\w/:.]*:_authtoken)\s+)["']?([^\s"'…=:(){}]{6,})`), false, false},
+	{[]string{"http-basic", "login"}, regexp.MustCompile(`(?i)(\bhttp-basic\.\S+\s+\S+\s+|\bvault login\s+)([^\s…]+)`), false, true},
+	{[]string{"htpasswd"}, regexp.MustCompile(`(?i)(\bhtpasswd\s+-\w*b\w*\s+\S+\s+\S+\s+)([^\s…]+)`), false, true},
+	// netrc, XML, stored passwords.
+	{[]string{"password"}, regexp.MustCompile(`(?i)(\blogin\s+\S+\s+password\s+)([^\s…]+)`), false, true},
+	{[]string{"</"}, regexp.MustCompile(`(?i)(<(?:[\w.-]*:)?[\w.-]*(?:password|passwd|passphrase|token|secret|api-?key)[^<>]*>)([^<>…]+)</`), false, true},
+	{[]string{"value="}, regexp.MustCompile(`(?i)((?:key|name)="[^"]*(?:password|token|secret|apikey|api[-_]key)[^"]*"\s+value=")([^"…]+)`), false, true},
+	{[]string{"$"}, regexp.MustCompile(`(\$(?:apr1|2[abxy]|[156]|y|argon2\w*|pbkdf2[\w-]*)\$)([^\s"'…<>]+)`), false, true},
+	{[]string{"{s"}, regexp.MustCompile(`(\{S?SHA\d*\})([^\s"'…<>]+)`), false, true},
+	// Addresses that were torn by a sign of their password.
+	{[]string{"@"}, regexp.MustCompile(`(?i)(\b(?:resolve|lookup|getaddrinfo|connect)\b[^\r\n@]{0,30}?[\s'"])([^\s'"@…]\S*)@[\w.-]+`), false, true},
+	{[]string{"@"}, regexp.MustCompile(`((?:^|[\s"'=])[\w.+-]*:)([^\s"'@/…][^\s"'@…]*)@[\w.(-]+`), false, true},
+	// Prose: password "x", the token x, key provided: x.
+	{[]string{"passw", "secret", "token", "key", "passphrase", "credential"}, regexp.MustCompile(`(?i)(\b(?:passwords?|passwd|passphrase|secrets?|tokens?|keys?|credentials?)(?: (?:is|was|of|with|provided|supplied|given|received|value|named|used))?:? ["'` + "`" + `]?)([^\s"'` + "`" + `…<>{}()\[\],;]{6,})`), true, false},
+	{[]string{`"bearer `, `'bearer `, "`bearer ", `"token `, `'token `, `"basic `, `'basic `}, regexp.MustCompile(`(?i)(["'` + "`" + `](?:bearer|token|basic) )([^\s"'` + "`" + `…<>{}()=]{6,})["'` + "`" + `]`), true, false},
+}
+
+var (
+	// schemeParameter matches the begin of a challenge behind a scheme.
+	schemeParameter = regexp.MustCompile(`^[A-Za-z_]{2,20}=(?:$|[^=])`)
+	// onlyWords matches a plain word, also one of several parts, as names of members and codes have them.
+	onlyWords = regexp.MustCompile(`^(?:[A-Za-z]+|[A-Za-z]+(?:[_-][A-Za-z]+)+)[.:!?]?$`)
+	// notSecret matches values with digits that are no secrets: names of algorithms, times, addresses, numbers, versions.
+	notSecret = regexp.MustCompile(`(?i)^(?:(?:HS|RS|ES|PS|SHA-?|AES-?|A)\d{3}\S{0,8}|\d[\d.:/TZ+-]*(?:bits?|s|ms|min)?|v\d[\w.]*|https?:\S*|\w+\(.*|[a-z]+[a-z_-]*\d?|x509|oauth2?\S{0,12}|base64\w*|ed25519|[\w.-]+\.\w+:\d+)[.:!?]?$`)
+)
+
+// secret reports whether the value of the form may be one.
+func (f *secretForm) secret(whole, value string) bool {
+	switch {
+	case value == "" || strings.Contains(value, "…") || strings.HasPrefix(value, "${") || strings.HasPrefix(value, "<"):
+		return false
+	case f.any:
+		return true
+	case !onlyWords.MatchString(value):
+		return strings.ContainsAny(value, "0123456789") && !notSecret.MatchString(value) && !uuid.MatchString(value)
+	}
+	// A plain word counts in quotation marks, and if it is no name or word of a message.
+	i := strings.LastIndex(whole, value)
+	return f.quoted && i > 0 && strings.ContainsAny(whole[i-1:i], "\"'`") && !strings.ContainsAny(value, "_-") && !plainValues[strings.ToLower(value)] && len(value) >= 8
+}
+
+func (f *secretForm) signed(text string) bool {
+	return slices.ContainsFunc(f.signs, func(sign string) bool { return strings.Contains(text, sign) })
+}
+
+func (f *secretForm) mask(text string) string {
+	if !f.signed(strings.ToLower(text)) {
+		return text
+	}
+	return replace(f.pattern, text, func(p []string) string {
+		value := p[len(p)-1]
+		if !f.secret(p[0], value) {
+			return p[0]
+		}
+		i := strings.LastIndex(p[0], value)
+		return p[0][:i] + MaskSecret(value) + p[0][i+len(value):]
+	})
+}
+
+// find returns the secrets of a line. A plain word is one only if the form leaves no doubt.
+func (f *secretForm) find(line string) (all []string) {
+	if !f.signed(strings.ToLower(line)) {
+		return nil
+	}
+	for _, p := range f.pattern.FindAllStringSubmatch(line, 8) {
+		if value := p[len(p)-1]; f.secret(p[0], value) && !plainValues[strings.ToLower(value)] && (onlyWords.MatchString(value) && (f.any || f.quoted) || !notSecret.MatchString(value)) {
+			all = append(all, value)
+		}
+	}
+	return all
+}
+
+// plainValues are words that stand as the value of a token or key and are no secret.
+var plainValues = func() map[string]bool {
+	all := map[string]bool{}
+	for w := range strings.FieldsSeq(`null true false none nil undefined invalid expired missing bearer basic required unauthorized malformed revoked unknown
+		absent empty optional disabled enabled refused rejected denied authorization authentication authenticate password username token tokens access refresh
+		string object array number boolean opaque default signature credentials secret session cookie header headers query generated provided supplied incorrect
+		wrong mismatch forbidden accepted verified unverified confirmed pending active inactive failed failure success placeholder unset redacted hidden masked
+		private public client server service account application kubernetes anonymous localhost configured environment variable process config settings`) {
+		all[w] = true
+	}
+	return all
+}()
+
+// longName matches further names of members with a secret, written in one word or with a part behind.
+var longName = regexp.MustCompile(`(?i)(?:token|secret|password|passwd|passphrase|apikey|secretkey|accesskey|accountkey|authkey|privatekey|rootpw|authident|encryptionkey|signingkey|masterkey)$|^TF_TOKEN_\w+$|(?:_|^)(?:token|secret|password|passwd)_(?:key|value|hash)$|\bsecret\.key$`)
+
+// secretMember reports whether a member, a parameter or an assignment has a secret: its name is one of secrets, and its value
+// may be one.
+func secretMember(name, between, value string) bool {
+	if !secretName.MatchString(name) && !longName.MatchString(name) {
+		return false
+	}
+	if secretValue(name, value) {
+		return true
+	}
+	// A word counts if it is assigned, and in quotation marks: "token": "wobbly".
+	bare := strings.Trim(value, `"'`)
+	lower := strings.ToLower(name)
+	for _, ending := range []string{"code", "auth", "session", "signature", "pin", "sid"} {
+		if strings.HasSuffix(lower, ending) {
+			return false
+		}
+	}
+	return len(bare) >= 6 && !strings.ContainsAny(bare, " …$<{") && (value[0] == '"' || value[0] == '\'' || strings.Contains(between, "=") || longName.MatchString(name) && strings.ToLower(name) != name) &&
+		!plainValues[strings.ToLower(bare)] && !strings.ContainsAny(bare, "_-")
+}
+
+// publicWords are words of lines of configurations, programs and commands that MaskLine shows.
+var publicWords = func() map[string]bool {
+	all := map[string]bool{}
+	for w := range strings.FieldsSeq(`authorization proxy-authorization authentication bearer basic digest token negotiate ntlm apikey api-key x-api-key x-auth-token cookie set-cookie
+		header headers add set get put unset del delete request response proxy_set_header proxy_pass_header proxy_hide_header fastcgi_param uwsgi_param requestheader header_up set-header
+		http-request http-response auth_basic auth_basic_user_file auth_pam basic_auth basicauth authtype authuserfile authname require valid-user allow deny all from ip host satisfy any
+		ssl_verify_client sslverifyclient on off optional optional_no_ca mode strict true false null none default required yes no never always exists-action
+		machine login password username user account key secret host server url registry config credential credentials helper store
+		export var let const final val local my env with await import using use new return function public private static string if else and or not for to in of as is the a an
+		curl wget http https git npm yarn pnpm pip docker helm kubectl create repo secret generic docker-registry poetry cargo maven gradle az gh sudo echo cat
+		hs256 hs384 hs512 rs256 rs384 rs512 es256 es384 es512 ps256 ps384 ps512 eddsa issuer audience algorithms algorithm aud iss alg sub kid jwks jwks_uri verify decode
+		include omit same-origin no-cors cors credentials withcredentials proxy_pass location error_page log_format access_log limit_except auth_request
+		restricted area private`) {
+		all[w] = true
+	}
+	return all
+}()
+
+var (
+	lineQuoted  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|` + "`[^`]*`?" + `|…\([^()]*\)|[^\s"'` + "`" + `(){}\[\],;=<>|]+|.`)
+	lineName    = regexp.MustCompile(`^[$@.]?[A-Za-z_][A-Za-z_.:-]{0,60}$`)
+	lineOption  = regexp.MustCompile(`^--?[A-Za-z][A-Za-z-]{1,40}$|^-[A-Za-z]$`)
+	lineAddress = regexp.MustCompile(`^((?:[a-z][a-z0-9+.-]{1,12}:)?//(?:…@)?[A-Za-z0-9.-]{1,80}(?::\d{1,5})?)(?:[/?#:].*)?$`)
+	lineHost    = regexp.MustCompile(`^[a-z0-9-]{1,40}(?:\.[a-z0-9-]{1,40})*\.(?:com|org|net|io|dev|app|cloud|example|local|internal|test|de|eu|uk|fr|ch|co|ai)(?::\d{1,5})?$`)
+	lineNetwork = regexp.MustCompile(`^[0-9a-f]{0,4}(?:[.:][0-9a-f]{0,4}){2,7}(?:/\d{1,3})?$`)
+)
+
+// MaskLine returns a line of a configuration, a program or a command with a mask in place of each value, because no name tells
+// which of them is a secret. It shows names, options, hosts, and the words of publicWords.
+func MaskLine(line string) string {
+	parts := lineQuoted.FindAllString(Mask(line), 400)
+	var b strings.Builder
+	next := func(i int) string { // the next part that is no blank
+		for _, p := range parts[i+1:] {
+			if strings.TrimSpace(p) != "" {
+				return p
+			}
+		}
+		return ""
+	}
+	value := false // the part stands behind = or :
+	for i, p := range parts {
+		switch {
+		case strings.TrimSpace(p) == "" || strings.HasPrefix(p, "…("):
+			b.WriteString(p)
+			continue
+		case len(p) == 1 && strings.ContainsAny(p, "(){}[],;=<>|"):
+			b.WriteString(p)
+			if value = p == "=" || p == ">" && i > 0 && parts[i-1] == "="; p == ">" {
+				value = true
+			}
+			continue
+		case strings.ContainsAny(p[:1], "\"'`"):
+			quote := p[:1]
+			b.WriteString(quote + maskValue(strings.Trim(p, quote), !value && (strings.HasPrefix(next(i), ":") || next(i) == "=" || next(i) == "]")) + quote)
+		default:
+			named := !value && (next(i) == "=" || next(i) == "(" || strings.HasSuffix(p, ":") || strings.HasPrefix(next(i), ":") && i+1 < len(parts))
+			if !value && !named {
+				if name, rest, ok := strings.Cut(p, ":"); ok && lineName.MatchString(name) && !strings.HasPrefix(rest, "//") && !strings.Contains(p, "::") { // name:value
+					b.WriteString(maskValue(name, true) + ":" + maskValue(rest, false))
+					break
+				}
+			}
+			b.WriteString(maskValue(p, named))
+		}
+		value = strings.HasSuffix(p, ":")
+	}
+	return b.String()
+}
+
+// maskValue returns a part of a line as MaskLine shows it. named says that it stands before a value or arguments.
+func maskValue(p string, named bool) string {
+	bare := strings.TrimRight(p, ":")
+	if p == "" || strings.HasPrefix(p, "…") || !strings.ContainsFunc(p, func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r > 0x7f
+	}) {
+		return p
+	}
+	if publicWords[strings.ToLower(bare)] || named && lineName.MatchString(p) || lineOption.MatchString(p) || lineHost.MatchString(p) || lineNetwork.MatchString(p) {
+		return p
+	}
+	if m := lineAddress.FindStringSubmatch(p); m != nil {
+		if len(m[1]) < len(p) {
+			return m[1] + "/…"
+		}
+		return p
+	}
+	if scheme, rest, ok := strings.Cut(p, " "); ok && (knownScheme(scheme) || strings.HasSuffix(scheme, ":") && SecretField(strings.TrimSuffix(scheme, ":"))) {
+		return scheme + " " + maskValue(rest, false)
+	}
+	return "…"
 }
 
 // secretValue reports whether the value of a member with the name of a secret may be one. A name
@@ -366,11 +593,32 @@ func (c *Case) secrets() []string {
 	message := func(f Fields, body []byte) {
 		for _, field := range f {
 			add(secretsOf(field)...)
+			if strings.Contains(field.Value, "<") && len(field.Value) <= 4<<10 { // words of the user in place of a secret
+				for i := range secretForms {
+					add(secretForms[i].find(field.Value)...)
+				}
+			}
 		}
 		for _, m := range memberShape.FindAllSubmatch(body, 100) {
-			if name, value := string(m[2]), string(m[4]); secretName.MatchString(name) && secretValue(name, value) {
+			if name, value := string(m[2]), string(m[4]); secretMember(name, string(m[3]), value) {
 				add(strings.Trim(value, `"'`))
 			}
+		}
+		for i := range secretForms {
+			add(secretForms[i].find(string(body[:min(len(body), 4<<10)]))...)
+		}
+	}
+	for _, line := range c.Log[:min(len(c.Log), maxLogLines)] {
+		if len(line) > 4<<10 {
+			continue
+		}
+		for _, m := range memberShape.FindAllStringSubmatch(line, 20) {
+			if value := strings.Trim(m[4], `"'`); secretMember(m[2], m[3], m[4]) && !strings.Contains(value, " ") && !plainValues[strings.ToLower(value)] {
+				add(value)
+			}
+		}
+		for i := range secretForms {
+			add(secretForms[i].find(line)...)
 		}
 	}
 	for i := len(c.Exchanges) - 1; i >= 0; i-- {

@@ -38,6 +38,16 @@ func TestMask(t *testing.T) {
 		{"cookie line", "Cookie: sid=abc123; lang=en", "Cookie: sid=…(6 octets); lang=…(2 octets)"},
 		{"credentials in prose", `sent Authorization: Basic YWRhOmh1bnRlcg== twice`, `sent Authorization: Basic …(16 octets) twice`},
 		{"private key", "a\n-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----\nb", "a\n…(private key, 68 octets)\nb"},
+		{"option of a command", "docker login -u ada -p hunter2 --password=hunter3", "docker login -u ada -p …(7 octets) --password=…(7 octets)"},
+		{"user and password of a command", "curl -u ada:hunter2 https://a.example", "curl -u ada:…(7 octets) https://a.example"},
+		{"element of XML", "<password>hunter</password>", "<password>…(6 octets)</password>"},
+		{"netrc", "machine a.example login ada password hunter", "machine a.example login ada password …(6 octets)"},
+		{"stored password", "ada:$apr1$abcd1234$hunter", "ada:$apr1$…(15 octets)"},
+		{"npmrc", "//a.example/:_authToken=hunter", "//a.example/:_authToken=…(6 octets)"},
+		{"key in prose", "Incorrect API key provided: hunter2abc.", "Incorrect API key provided: …(11 octets)"},
+		{"words in quotation marks in prose: unchanged", `the token "access_token" is missing, key "RS256", password 'required'`, `the token "access_token" is missing, key "RS256", password 'required'`},
+		{"password with signs of an address", "https://ada:hun#t/er@a.example/x", "https://…@a.example/x"},
+		{"port and mail address: unchanged", "https://a.example:8443/x?to=b@c.example", "https://a.example:8443/x?to=b@c.example"},
 		{"random text", "id 0123456789abcdefABCDEF0123456789abcdef here", "id …(38 octets, D) here"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -232,6 +242,34 @@ func TestNoSecretIsShown(t *testing.T) {
 		for _, token := range c.Tokens {
 			noMarker(t, input, fmt.Sprint(Claims(token.Value)))
 		}
+	}
+}
+
+// TestMaskLine: a line of a program shows names and hosts, and no value.
+func TestMaskLine(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ in, want string }{
+		{`req.SetBasicAuth("ada", "hunter")`, `req.SetBasicAuth("…", "…")`},
+		{`headers = {"Authorization": "Bearer hunter"}`, `headers = {"Authorization": "Bearer …"}`},
+		{`requests.get("https://a.example.com/x?y=z", auth=("ada", "hunter"))`, `requests.get("https://a.example.com/…", auth=("…", "…"))`},
+		{`proxy_set_header Authorization "";`, `proxy_set_header Authorization "";`},
+		{`allow 10.0.0.0/8;`, `allow 10.0.0.0/8;`},
+		{`api_key: hunter`, `api_key: …`},
+		{`machine api.example.com login ada password hunter`, `machine api.example.com login … password …(6 octets)`},
+		{`setx API_TOKEN hunter`, `… … …`},
+	} {
+		if got := MaskLine(row.in); got != row.want {
+			t.Errorf("MaskLine(%q)\n = %q\nwant %q", row.in, got, row.want)
+		}
+	}
+}
+
+// TestMaskerReadsLog: a secret of a line below the exchange is masked where a fact quotes a part of the line.
+func TestMaskerReadsLog(t *testing.T) {
+	t.Parallel()
+	c := &Case{Log: []string{`audience: "a", client_secret: "wobblymarmot"`}, Subject: -1}
+	if got := c.Masker().Mask("the configuration has a wobblymarmot"); strings.Contains(got, "wobblymarmot") {
+		t.Errorf("the masker shows %q", got)
 	}
 }
 

@@ -139,7 +139,7 @@ func (e *evidence) lineFact(w passage) {
 	case cutHash.MatchString(w.text) && expandingPlace.MatchString(w.text):
 		e.add("configuration-expands", Computed, w.at, "the line has single dollar signs in a place that expands variables")
 	case withoutCookies.MatchString(w.text):
-		e.add("page-without-cookies", Computed, w.at, "the page asks without cookies: %s", e.quote(w.text))
+		e.add("page-without-cookies", Computed, w.at, "the page asks without cookies: %s", e.quoteLine(w.text))
 	}
 	if certificatePast.MatchString(w.text) {
 		e.add("certificate-past", Computed, w.at, "the text says that the client's certificate has expired: %s", e.quote(w.text))
