@@ -60,7 +60,7 @@ var regions = []string{"eu", "us", "uk", "au", "ap", "ca", "in", "jp", "cn", "in
 
 // realmOfFront matches realms that an operator writes into the configuration of a front end or into its password file.
 // Programs use their own names.
-var realmOfFront = regexp.MustCompile(`(?i)^(?:traefik|authelia|authentik|caddy|(?:restricted|private|protected|secured?|closed|internal)(?: \w+)?|(?:staging|dev(?:elopment)?|preview)\b.*|test(?: ?site| ?server)?|` +
+var realmOfFront = regexp.MustCompile(`(?i)^(?:traefik|authelia|authentik|caddy|(?:restricted|private|protected|secured?|closed|internal)(?: \w+)?|administrator.?s area|(?:staging|dev(?:elopment)?|preview)\b.*|test(?: ?site| ?server)?|` +
 	`(?:auth\w*|log-?in|sign-?in|password)(?: ?is)?(?: ?(?:required|needed|protected)(?: ?-.*)?)?|admin(?:istrat(?:or|ion))?(?:'?s)?(?: (?:area|login|only))?|members?(?: only| area)?|site|basic auth|no entry|please log ?in|who are you\??|enter password)$`)
 
 // kindLimited matches words of the user for a kind of token that some interfaces alone take.

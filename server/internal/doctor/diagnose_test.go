@@ -226,3 +226,24 @@ func TestReportOfAProbe(t *testing.T) {
 		t.Error("no case has a second deciding cause")
 	}
 }
+
+// TestRulesCount expects that each rule can count: no other rule of its cause and group holds whenever it holds and is as
+// strong. Rules that decide stand beside those that lead, since they alone make a verdict certain.
+func TestRulesCount(t *testing.T) {
+	t.Parallel()
+	alike := map[string][]rule{}
+	for _, r := range rules {
+		alike[r.cause+" "+r.group] = append(alike[r.cause+" "+r.group], r)
+	}
+	for _, list := range alike {
+		for i, weaker := range list {
+			for j, r := range list {
+				covers := i != j && !slices.ContainsFunc(r.parts(), func(id string) bool { return !slices.Contains(weaker.parts(), id) })
+				stronger := r.points >= weaker.points && weaker.points > 0 || r.points <= weaker.points && weaker.points < 0
+				if covers && stronger && !(r.points == leads && weaker.points == decides) {
+					t.Errorf("%q (%d) never counts for %s: %q (%d) holds whenever it does", weaker.facts, weaker.points, weaker.cause, r.facts, r.points)
+				}
+			}
+		}
+	}
+}

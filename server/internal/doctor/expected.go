@@ -21,7 +21,7 @@ var (
 	packageFile  = regexp.MustCompile(`(?i)\.(?:pom|jar|war|aar|module|whl|tgz|tar\.gz|nupkg|gem|crate|deb|rpm|zip)$|/(?:maven|nexus|artifactory|repository|simple|legacy|gems|nuget|staging)\b`)
 	packageAgent = regexp.MustCompile(`(?i)^(?:npm|pnpm|yarn|apache-maven|gradle|twine|poetry|uv|cargo|nuget|ruby|bundler|composer)\b`)
 	packageHost  = regexp.MustCompile(`(?i)(?:^|\.)(?:registry\.npmjs\.org|pypi\.org|rubygems\.org|crates\.io|nuget\.org|npm\.pkg\.github\.com)$`)
-	fileRealm    = regexp.MustCompile(`(?i)^(?:traefik|restricted|registry realm|private|prometheus|protected|authentication required|closed site|administrator.?s area|basic)\b`)
+	fileRealm    = regexp.MustCompile(`(?i)^(?:registry realm|prometheus|basic)\b`) // beside those of realmOfFront
 	modelPath    = regexp.MustCompile(`(?i)/(?:chat/completions|completions|embeddings|responses|messages|models)$|:generateContent$`)
 	putMissing   = regexp.MustCompile(`(?i)\b404\b.{0,20}\bPUT\b|\bPUT\b.{0,200}\b404\b`)
 	privateName  = regexp.MustCompile(`(?i)(?:^|\.)(?:example(?:\.(?:com|org|net))?|test|invalid|local|lan|internal|intranet|corp|home|arpa|private)$`)
@@ -128,7 +128,7 @@ func (e *evidence) formFacts() {
 		e.add("shared-key-token", Computed, auth.place, "alg of the token is one of a shared secret")
 	}
 	for _, c := range e.challenges {
-		if realm, _ := c.Param("realm"); strings.EqualFold(c.Scheme, "Basic") && fileRealm.MatchString(realm) {
+		if realm, _ := c.Param("realm"); strings.EqualFold(c.Scheme, "Basic") && (realmOfFront.MatchString(realm) || fileRealm.MatchString(realm)) {
 			e.add("password-file", Computed, e.challengeField(), "the realm %s is a usual one of servers with a file of passwords", e.quote(realm))
 		}
 	}
