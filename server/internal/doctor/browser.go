@@ -20,7 +20,6 @@ var (
 	factorTold    = regexp.MustCompile(`(?i)"(?:mfa|2fa|totp|otp|two_?factor|second_?factor|requires?_?(?:2fa|mfa|otp|totp|two_?factor)|(?:mfa|2fa|otp|totp|two_?factor)_?(?:required|needed|enabled|pending|token|challenge|state))[a-z_]*"\s*:\s*(?:true|"[^"]+"|\[|\{)|:\s*"(?:mfa|2fa|totp|otp|two[-_]?factor|second[-_]?factor)[-_a-z]*"`)
 	cookieBlocked = regexp.MustCompile(`(?i)\bset-cookie\b.{0,300}\b(?:was|were|is) (?:blocked|rejected|ignored)\b|\bcookie\b.{0,120}\bhas been (?:rejected|blocked)\b|\bcookie\b["']* is too (?:large|big|long)\b|\bcookies? (?:larger|bigger) than\b|\bcookie size limit\b`)
 	stepUp        = regexp.MustCompile(`(?i)[?&](?:acr_values=|max_age=0(?:&|$)|vtr=)`)
-	guardName     = regexp.MustCompile(`(?i)csrf|xsrf|requestverificationtoken|authenticity_token|^_token$|form_key|x-wp-nonce|crumb`)
 	plainNames    = regexp.MustCompile(`(?i)csrf|xsrf|^_?_?(?:g[ac]|gid|gat|utm\w*|fbp|hj\w*|cf_bm|cfduid|dd_s|ga_.*|lang|language|locale|i18n\w*|theme|color.?mode|timezone|tz|consent|cookie.?consent|redirect\w*|next-auth\.callback-url)$`)
 	signInForm    = regexp.MustCompile(`(?i)<input[^>]+type=["']?password|<title>[^<]{0,60}\b(?:log[ -]?in|sign[ -]?in)\b`)
 	apiPath       = regexp.MustCompile(`(?i)/(?:api|rest|graphql|v\d+|rpc|ajax|odata|json)(?:/|$)|\.json$`)
@@ -63,8 +62,11 @@ func (e *evidence) browserFacts() {
 	if e.seen["authorization-absent"] && (dest == "manifest" || dest == "image" || dest == "script" || dest == "style" || dest == "video" || dest == "audio" || dest == "font" || dest == "worker" || dest == "serviceworker") {
 		e.add("browser-fetches", Computed, "Sec-Fetch-Dest", "the browser itself fetches this %s, and a page cannot set Authorization for it", e.quote(dest))
 	}
-	if e.seen["authorization-absent"] && strings.HasPrefix(r.Header.Get("Accept"), "text/event-stream") {
-		e.add("browser-fetches", Computed, "Accept", "the request asks for text/event-stream, as EventSource does, which cannot set Authorization")
+	if strings.Contains(strings.ToLower(r.Header.Get("Accept")), "text/event-stream") && (r.Method == "GET" || r.Method == "") {
+		e.add("event-stream", Computed, "Accept", "the request asks for text/event-stream, as EventSource does, which cannot set Authorization")
+		if e.seen["authorization-absent"] {
+			e.add("browser-fetches", Computed, "Accept", "the request asks for text/event-stream, as EventSource does, which cannot set Authorization")
+		}
 	}
 	if e.seen["authorization-absent"] && (strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || e.target.Scheme == "ws" || e.target.Scheme == "wss") {
 		e.add("browser-fetches", Computed, "Upgrade", "the request opens a WebSocket, and a page cannot set Authorization for it")
@@ -155,19 +157,19 @@ func (e *evidence) guardFacts(cookies []string) {
 	r := e.request
 	field, cookie := false, ""
 	for _, f := range r.Header {
-		if guardName.MatchString(f.Name) {
+		if forgeryField.MatchString(f.Name) {
 			field = true
 			e.add("guard-sent", Computed, f.Name, "the request has %s, a field of a check against forged requests", e.quote(f.Name))
 		}
 	}
 	for _, name := range cookies {
-		if guardName.MatchString(name) {
+		if forgeryField.MatchString(name) {
 			cookie = name
 			e.add("guard-sent", Computed, "Cookie", "the cookie %s belongs to a check against forged requests", e.quote(name))
 		}
 	}
 	for name := range bodyMembers(r) {
-		if guardName.MatchString(name) {
+		if forgeryField.MatchString(name) {
 			field = true
 			e.add("guard-sent", Computed, "body member "+name, "the member %s belongs to a check against forged requests", e.quote(name))
 		}
@@ -255,8 +257,9 @@ func (e *evidence) acceptedFacts() {
 		if status >= 200 && status < 300 && cookie != "" && auth == "" && x.Request.Header.Get("Cookie") == cookie {
 			e.add("cookie-worked-before", Computed, "history", "an earlier request with the same cookies was accepted")
 		}
-		if (refreshPath.MatchString(e.target.Path) || e.seen["grant-refresh_token"]) && status >= 200 && status < 300 && x.Request.URL == r.URL && x.Request.Method == r.Method &&
-			x.Request.Header.Get("Cookie") == cookie && bytes.Equal(x.Request.Body, r.Body) && (cookie != "" || len(r.Body) > 0) {
+		same := x.Request.URL == r.URL && x.Request.Method == r.Method && x.Request.Header.Get("Cookie") == cookie && bytes.Equal(x.Request.Body, r.Body) && (cookie != "" || len(r.Body) > 0)
+		token := bodyMembers(r)["refresh_token"]
+		if status >= 200 && status < 300 && (same && (refreshPath.MatchString(e.target.Path) || e.seen["grant-refresh_token"]) || token != "" && bodyMembers(x.Request)["refresh_token"] == token) {
 			e.add("refresh-used", Computed, "history", "an earlier request with the same refresh token was accepted")
 		}
 		if x.Request.Header.Get("Cookie") != cookie || x.Request.Header.Get("Authorization") != auth || cookie == "" && auth == "" {

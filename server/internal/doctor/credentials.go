@@ -536,7 +536,7 @@ var selfPath = regexp.MustCompile(`(?i)/(?:me|@me|myself|whoami|self|currentuser
 
 // forgeryField matches names of fields and parameters that prove that a page of the server made the
 // request.
-var forgeryField = regexp.MustCompile(`(?i)csrf|xsrf|crumb|authenticity|requestverification|requesttoken|x-requested-with|nonce`)
+var forgeryField = regexp.MustCompile(`(?i)csrf|xsrf|crumb|authenticity|request[-_]?verification|requesttoken|^_token$|form_key|wp-?nonce`)
 
 // proofOfPage reports whether the request has a token against forged requests, or credentials that
 // browsers do not add.
@@ -545,7 +545,7 @@ func (e *evidence) proofOfPage() bool {
 		return true
 	}
 	for _, f := range e.request.Header {
-		if forgeryField.MatchString(f.Name) {
+		if forgeryField.MatchString(f.Name) || strings.EqualFold(f.Name, "X-Requested-With") {
 			return true
 		}
 	}

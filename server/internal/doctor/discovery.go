@@ -62,18 +62,14 @@ func (e *evidence) discoveryFacts() {
 		}
 	}
 	for _, f := range e.response.Header {
-		name := strings.ToLower(f.Name)
-		if e.seen["unsafe-method"] && e.seen["cookie-sent"] && (strings.Contains(name, "csrf") || strings.Contains(name, "xsrf")) && !slices.ContainsFunc(r.Header, func(g Field) bool {
-			l := strings.ToLower(g.Name)
-			return strings.Contains(l, "csrf") || strings.Contains(l, "xsrf")
-		}) {
+		if e.seen["unsafe-method"] && e.seen["cookie-sent"] && forgeryField.MatchString(f.Name) && !slices.ContainsFunc(r.Header, func(g Field) bool { return forgeryField.MatchString(g.Name) }) {
 			e.add("form-token-given", Computed, f.Name, "the refusal has a token against forged requests in %s, and the request has none", e.quote(f.Name))
 		}
 	}
 	if exchangePath.MatchString(e.target.Path) && (members["token"] != "" || members["jwt"] != "" || members["subject_token"] != "" || members["oidc_token"] != "" || members["id_token"] != "") {
 		e.add("token-exchanged", Computed, "body", "the address exchanges a token of another issuer, which the body contains")
 	}
-	e.earlierUse(members)
+	e.earlierUse()
 	for _, x := range e.c.Earlier() {
 		if x.Request != nil && x.Response != nil && strings.EqualFold(x.Request.Method, "OPTIONS") && x.Response.Status < 300 && sameHost(parseTarget(x.Request), e.target) && x.Response.Header.Has("Access-Control-Allow-Origin") {
 			e.add("preflight-passed", Computed, "history", "the earlier preflight was accepted")
@@ -86,16 +82,13 @@ func (e *evidence) discoveryFacts() {
 var exchangePath = regexp.MustCompile(`(?i)/(?:mint-token|token[-_/]exchange|exchange[-_/]token|trusted_publishing|oidc/(?:token|exchange|login)|(?:auth/)?jwt/login|oidc)(?:/|$)`)
 
 // earlierUse adds facts about the same credentials and redirects in earlier exchanges.
-func (e *evidence) earlierUse(members map[string]string) {
+func (e *evidence) earlierUse() {
 	auth := e.request.Header.Get("Authorization")
 	for _, x := range e.c.Earlier() {
 		if x.Request == nil || x.Response == nil || x.Probe != "" {
 			continue
 		}
 		before, status := parseTarget(x.Request), x.Response.Status
-		if token := members["refresh_token"]; token != "" && status == 200 && sameHost(before, e.target) && bodyMembers(x.Request)["refresh_token"] == token {
-			e.add("refresh-used", Computed, "history", "an earlier request with the same refresh token was accepted")
-		}
 		if auth != "" && status >= 200 && status < 300 && !sameHost(before, e.target) && before.Path != e.target.Path && x.Request.Header.Get("Authorization") == auth {
 			e.add("accepted-by-other-host", Computed, "history", "%s accepted the same token, %s does not", e.quote(before.Host), e.quote(e.target.Host))
 		}

@@ -116,10 +116,7 @@ func (e *evidence) formFacts() {
 		e.add("public-service", Computed, "address", "%s is the address of a service", e.quote(e.target.Host))
 	}
 	if server := strings.ToLower(e.response.Header.Get("Server")); edgeServer.MatchString(server) && !strings.Contains(strings.ToLower(e.response.Header.Get("Content-Type")), "json") {
-		e.add("edge-answers", Computed, "Server", "Server is %s, which can answer in place of the application", e.quote(server))
-	}
-	if text := string(e.response.Body[:min(len(e.response.Body), 4<<10)]); e.seen["front-page"] || strings.Contains(text, "<title>403 Forbidden</title>") && strings.Contains(text, "You don't have permission to access") {
-		e.add("server-page", Computed, "body", "the body is an error page of the web server, not of the application")
+		e.add("edge-in-front", Computed, "Server", "Server is %s, which can answer in place of the application", e.quote(server))
 	}
 	if localHost(e.target.Hostname()) {
 		e.add("local-address", Computed, "address", "the address is that of the same machine")
@@ -184,7 +181,7 @@ var expectations = []expectation{
 	{"", "said-good bearer-sent status-401", "header-stripped upstream-refused outage-as-refusal"},
 	{"", "said-good unsafe-method basic-sent status-403", "not-permitted cross-site-refused network-not-allowed"},
 	{"", "said-worked bearer-sent status-401", "revoked expired unknown-signing-key"},
-	{"", "said-good status-403 server-page", "edge-refused network-not-allowed not-permitted"},
+	{"", "said-good status-403 front-page", "edge-refused network-not-allowed not-permitted"},
 	{"", "said-good status-403", "not-permitted network-not-allowed rate-limited"},
 
 	{"", "basic-sent status-401 said:login no-challenge", "header-stripped wrong-secret app-password-needed"},
@@ -236,15 +233,15 @@ var expectations = []expectation{
 	{"", "authorization-sent status-401 scheme-missing", "prefix-missing wrong-secret wrong-credential-kind"},
 	{"", "authorization-sent status-401", "wrong-secret expired revoked"},
 
-	{"", "status-403 server-page cookie-sent unsafe-method", "cross-site-refused edge-refused not-permitted"},
+	{"", "status-403 front-page cookie-sent unsafe-method", "cross-site-refused edge-refused not-permitted"},
 	{"", "plain-http status-403 key-sent !key-field-sent !authorization-sent", "insecure-transport wrong-secret not-permitted"},
-	{"", "sign-in-address status-403 edge-answers", "edge-refused cross-site-refused account-locked"},
+	{"", "sign-in-address status-403 edge-in-front", "edge-refused cross-site-refused account-locked"},
 	{"", "sign-in-address status-403", "cross-site-refused account-locked second-factor-owed"},
-	{"", "status-403 edge-answers authorization-sent", "edge-refused not-permitted network-not-allowed"},
-	{"", "status-403 edge-answers key-sent", "edge-refused not-permitted rate-limited"},
-	{"", "status-403 edge-answers", "edge-refused network-not-allowed rate-limited"},
-	{"", "status-403 server-page authorization-sent", "edge-refused network-not-allowed not-permitted"},
-	{"", "status-403 server-page none-sent", "network-not-allowed edge-refused client-certificate-missing"},
+	{"", "status-403 edge-in-front authorization-sent", "edge-refused not-permitted network-not-allowed"},
+	{"", "status-403 edge-in-front key-sent", "edge-refused not-permitted rate-limited"},
+	{"", "status-403 edge-in-front", "edge-refused network-not-allowed rate-limited"},
+	{"", "status-403 front-page authorization-sent", "edge-refused network-not-allowed not-permitted"},
+	{"", "status-403 front-page none-sent", "network-not-allowed edge-refused client-certificate-missing"},
 	{"", "bearer-sent status-403 cross-origin", "not-permitted cross-site-refused insufficient-scope"},
 	{"", "bearer-sent status-403 said-limited", "insufficient-scope not-permitted wrong-credential-kind"},
 	{"", "bearer-sent status-403 plain-http public-service", "not-permitted insecure-transport insufficient-scope"},

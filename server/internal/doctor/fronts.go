@@ -17,7 +17,7 @@ var (
 	checkPath  = regexp.MustCompile(`(?i)/(?:healthz?|livez?|readyz|health-?check|liveness|readiness|-/healthy|-/ready|actuator/health|ping|heartbeat)(?:/(?:live|liveness|ready|readiness))?/?$`)
 	attackForm = regexp.MustCompile(`(?i)<script\b|\bunion\s+(?:all\s+)?select\b|\bor\s+1\s*=\s*1\b|(?:\.\./){2}|/etc/passwd|\bjavascript:|\bon(?:error|load)\s*=|\$\{jndi:|\bdrop\s+table\b|;\s*(?:cat|rm|wget|curl)\s+[-/]|<\?php|\{\{\d+\*\d+\}\}|\bexec\s*\(`)
 	relayPath  = regexp.MustCompile(`(?i)/v\d+(?:beta)?/(?:chat/completions|messages|completions|embeddings|responses|models)\b`)
-	waitsAgent = regexp.MustCompile(`(?i)^(?:docker|containerd|buildkit|podman|skopeo|crane|oras|git/|jgit|svn|serf|apache-maven|maven|davfs2|cadaver|mirall|microsoft-webdav|microsoft office|wget)`)
+	waitsAgent = regexp.MustCompile(`(?i)^(?:docker|containerd|buildkit|podman|skopeo|crane|oras|pip/|cargo|nuget|uv/|poetry|git/|jgit|svn|serf|apache-maven|maven|davfs2|cadaver|mirall|microsoft-webdav|microsoft office|wget)`)
 )
 
 // edges lists fields and cookies that a network in front of a server adds to its own answers.
@@ -68,9 +68,6 @@ func (e *evidence) frontFacts() {
 				e.add("edge-answered", Computed, f.Name, "the response has the field %s of %s, a network in front of the server", e.quote(f.Name), edge.name)
 			}
 		}
-	}
-	if r.Status >= 400 && strings.Contains(strings.ToLower(r.Header.Get("Content-Type")), "text/html") {
-		e.add("html-type", Computed, "Content-Type", "the refusal is an HTML page")
 	}
 	has := func(name, part string) bool { return strings.Contains(strings.ToLower(r.Header.Get(name)), part) }
 	if has("X-Content-Type-Options", "nosniff") && (has("X-Frame-Options", "deny") || has("X-XSS-Protection", "0") || has("X-XSS-Protection", "1; mode=block")) && !r.Header.Has("X-Powered-By") && r.Reason == "" {

@@ -93,8 +93,8 @@ func (e *evidence) responseFacts() {
 	if e.seen["body-html"] && (r.Status == 203 || r.Status == 200 && e.has("authorization-sent")) && signInPage.Match(r.Body[:min(len(r.Body), maxBody)]) {
 		e.add("sign-in-page", Computed, "body", "the answer is a sign-in page with status %d", r.Status)
 	}
-	if e.seen["body-html"] && r.Status >= 400 {
-		e.add("html-refusal", Computed, "body", "the refusal is an HTML page")
+	if r.Status >= 400 && (e.seen["body-html"] || strings.Contains(strings.ToLower(r.Header.Get("Content-Type")), "text/html")) {
+		e.add("html-refusal", Computed, "response", "the refusal is an HTML page")
 	}
 	if r.Header.Has("DPoP-Nonce") {
 		e.add("dpop-nonce-given", Computed, "DPoP-Nonce", "the refusal gives a nonce for the next proof (RFC 9449 s8)")
@@ -148,7 +148,7 @@ func (e *evidence) responseFacts() {
 	if e.seen["body-html"] && e.seen["front-nginx"] && strings.Contains(body, "<title>401 authorization required") {
 		e.add("front-page", Computed, "body", "the body is an error page of nginx")
 	}
-	if e.seen["body-html"] && strings.Contains(body, "this server could not verify that you") {
+	if e.seen["body-html"] && (strings.Contains(body, "this server could not verify that you") || strings.Contains(body, "<title>403 forbidden</title>") && strings.Contains(body, "you don't have permission to access")) {
 		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
 	}
 }

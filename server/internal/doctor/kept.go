@@ -96,9 +96,6 @@ func keptHosts(line string) (hosts []string) {
 	return hosts
 }
 
-// waitsFor401 matches clients that send their stored credentials only after a 401.
-var waitsFor401 = regexp.MustCompile(`(?i)^(pip|cargo|git|apache-maven|nuget|uv|poetry)\b`)
-
 // openHosts lists hosts that need no credentials for reading packages.
 var openHosts = []string{
 	"repo1.maven.org", "repo.maven.apache.org", "files.pythonhosted.org", "pypi.org", "index.crates.io", "static.crates.io", "crates.io", "proxy.golang.org",
@@ -112,9 +109,6 @@ var registryScope = regexp.MustCompile(`\b(repository:[^:\s"]+(?::\d+/[^:\s"]+)?
 // docs/spec/auth/token.md) and about credentials that the client sent to other hosts.
 func (e *evidence) registryFacts() {
 	agent := e.request.Header.Get("User-Agent")
-	if waitsFor401.MatchString(agent) && (e.response.Status == 400 || e.response.Status == 403 || e.response.Status == 404) {
-		e.add("waits-for-401", Computed, "User-Agent", "the client is one that sends its stored credentials only after a 401")
-	}
 	open := slices.Contains(openHosts, strings.ToLower(e.target.Hostname())) || strings.EqualFold(e.target.Hostname(), "registry.npmjs.org") && !strings.HasPrefix(e.target.Path, "/@") && !strings.HasPrefix(e.target.Path, "/-/") // packages with a scope may be private
 	if open && (e.request.Method == "" || e.request.Method == "GET" || e.request.Method == "HEAD") {
 		e.add("open-host", Computed, "address", "%s needs no credentials for reading packages", e.quote(e.target.Host))
