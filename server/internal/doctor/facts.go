@@ -45,8 +45,42 @@ const (
 	maxQuoted = 160 // octets of a quotation
 )
 
+// Bounds of the lines beside the exchanges that facts are read from, in octets. A line costs about 50
+// patterns.
+const (
+	maxLine = 4 << 10
+	maxLog  = 32 << 10
+)
+
+// bounded returns the case with fewer lines if they exceed the bounds, and names the bound.
+func (c *Case) bounded() *Case {
+	left, whole := maxLog, true
+	lines := c.Log[:min(len(c.Log), maxLogLines)]
+	for _, line := range lines {
+		left -= len(line)
+		whole = whole && len(line) <= maxLine
+	}
+	if whole && left >= 0 && len(lines) == len(c.Log) {
+		return c
+	}
+	short := *c
+	short.Log, left = nil, maxLog
+	for _, line := range lines {
+		if len(line) > maxLine { // cut at a blank, so that no part of a secret remains
+			line = line[:max(0, strings.LastIndexByte(line[:maxLine], ' '))]
+		}
+		if left -= len(line); left < 0 {
+			break
+		}
+		short.Log = append(short.Log, line)
+	}
+	short.Limits = append(slices.Clone(c.Limits), fmt.Sprintf("Of the lines beside the exchange, only the first %d were read, %d KiB of a line and %d KiB of all at most.", maxLogLines, maxLine>>10, maxLog>>10))
+	return &short
+}
+
 // gather reads and computes all facts of a case.
 func gather(c *Case, now time.Time) *evidence {
+	c = c.bounded()
 	e := &evidence{
 		c: c, now: now, seen: map[string]bool{}, quoted: map[string]string{}, reported: map[string]bool{}, meaning: map[string][]string{},
 		request: new(Request), response: new(Response), target: new(url.URL), masker: c.Masker(),

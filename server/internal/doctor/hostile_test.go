@@ -111,6 +111,31 @@ func TestReadHostile(t *testing.T) {
 	}
 }
 
+// TestDiagnoseBounds: of many or long lines the diagnosis reads a part, and the report names the
+// bound.
+func TestDiagnoseBounds(t *testing.T) {
+	t.Parallel()
+	const refusal = "GET /a HTTP/1.1\nHost: api.example.com\n\nHTTP/1.1 401 no\nContent-Length: 0\n\n"
+	for name, log := range map[string]string{
+		"50,000 lines":           strings.Repeat("a line of a log\n", 50_000),
+		"one line of 900 KiB":    "issuer: " + strings.Repeat("https://id.example.com, ", 38_000) + "\n",
+		"a line without a blank": "issuer:" + strings.Repeat("https://id.example.com,", 38_000) + "\n",
+		"400 long lines":         strings.Repeat(strings.Repeat("Authorization token key issuer ", 60)+"\n", 400),
+	} {
+		c, err := Read(strings.NewReader(refusal+log), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := gather(c, testTime)
+		if n := len(strings.Join(e.c.Log, "")); n > maxLog || len(e.c.Log) > maxLogLines {
+			t.Errorf("%s: %d lines of %d octets are read, want %d and %d at most", name, len(e.c.Log), n, maxLogLines, maxLog)
+		}
+		if r := Diagnose(c, At(testTime)); !strings.Contains(strings.Join(r.Limits, " "), "lines beside the exchange") {
+			t.Errorf("%s: the limits are %q, want that of lines", name, r.Limits)
+		}
+	}
+}
+
 func TestReadFails(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken pipe")
