@@ -162,7 +162,9 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 	if w.by != byPerson && unreadableFile.MatchString(w.text) && secretFile.MatchString(w.text) {
 		e.add("secret-unreadable", Said, w.at, "the server cannot read a file of its own: %s", e.quote(w.text))
 	}
-	if w.by != byPerson {
+	if w.by != byPerson && slices.ContainsFunc(claimNames, func(name [2]string) bool {
+		return slices.Contains(w.words, name[0]) || slices.Contains(w.words, name[1])
+	}) {
 		for _, f := range w.topics() {
 			if f.topic != "claim-missing" {
 				continue

@@ -37,6 +37,7 @@ type evidence struct {
 	meaning     map[string][]string // causes that its product means by a text
 	masker      *Masker
 	quoted      map[string]string // by text: many facts quote the same one
+	shapes      map[string]int    // lines of a log, by their shape
 }
 
 // Limits of the facts of one case.
@@ -82,7 +83,7 @@ func (c *Case) bounded() *Case {
 func gather(c *Case, now time.Time) *evidence {
 	c = c.bounded()
 	e := &evidence{
-		c: c, now: now, seen: map[string]bool{}, quoted: map[string]string{}, reported: map[string]bool{}, meaning: map[string][]string{},
+		c: c, now: now, seen: map[string]bool{}, quoted: map[string]string{}, shapes: map[string]int{}, reported: map[string]bool{}, meaning: map[string][]string{},
 		request: new(Request), response: new(Response), target: new(url.URL), masker: c.Masker(),
 	}
 	if x := c.Refusal(); x != nil {

@@ -90,6 +90,13 @@ func (e *evidence) say(at, text string, by speaker) {
 	if strings.Contains(strings.ReplaceAll(strings.ToLower(text), "malformed or", "malformed, or"), anyReason) {
 		return
 	}
+	if by == byLog {
+		if shape := lineShape(text); e.shapes[shape] >= maxAlike {
+			return
+		} else {
+			e.shapes[shape]++
+		}
+	}
 	text = skewAllowed.ReplaceAllString(stackFrame.ReplaceAllString(text, ""), "")
 	if by == byLog {
 		text = logClient.ReplaceAllString(javaMethod.ReplaceAllString(text, ""), "")
@@ -105,6 +112,31 @@ func (e *evidence) say(at, text string, by speaker) {
 		}
 		e.words = append(e.words, newPassage(at, e.masker.Mask(text), by)) // words lose the form that the mask knows
 	}
+}
+
+// maxAlike bounds the lines of a log that differ in numbers alone: more of them say no more.
+const maxAlike = 3
+
+// lineShape returns a line with each number as 0, but for those that may be a status.
+func lineShape(line string) string {
+	var b strings.Builder
+	for i := 0; i < len(line); {
+		end := i
+		for end < len(line) && '0' <= line[end] && line[end] <= '9' {
+			end++
+		}
+		switch {
+		case end == i:
+			b.WriteByte(line[i])
+			end++
+		case end-i == 3 && '2' <= line[i] && line[i] <= '5':
+			b.WriteString(line[i:end])
+		default:
+			b.WriteByte('0')
+		}
+		i = end
+	}
+	return b.String()
 }
 
 // code adds a code of the response.
