@@ -132,7 +132,9 @@ var (
 	placeholderShape = regexp.MustCompile(`(?i)^["']?(?:null|undefined|none|nil|nan|\(null\)|\[object object\]|\[object promise\]|` +
 		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|insert|put)[-_ a-z]*>|` +
 		`(?:your|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
-	emptyShape = regexp.MustCompile(`^(?:null|undefined|\(null\)|\[object Object\]|\$\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{.*\}\})$`)
+	// maybeCoverUp matches placeholders that people also write in place of a secret that they do not show.
+	maybeCoverUp = regexp.MustCompile(`(?i)^["']?(?:<?(?:your|insert|put|enter|replace)|\$[a-z_]|\{[a-z_]+\}|%[a-z_]+%)`)
+	emptyShape   = regexp.MustCompile(`^(?:null|undefined|\(null\)|\[object Object\]|\$\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{.*\}\})$`)
 	// emptyPrinted matches printed forms of missing values, variables of templates, and names of
 	// stored secrets.
 	emptyPrinted = regexp.MustCompile(`^["']?(?:%!\w?\(?.*|<nil>|<null>|<none>|<undefined>|<empty>|<unset>|%[svd@]|\{\d?\}|#\{[^{}]*\}|<%=?.*%>|%\(\w+\)s|@\w+@|__[A-Z][A-Z0-9_]+__|\[function.*|\[object \w+\]|<(?:function|bound method|built-in|coroutine|Future|class|Response|map|generator|Promise)\b.*|` +
@@ -724,6 +726,9 @@ func (e *evidence) valueForm(c *credential) bool {
 		e.add("placeholder-mark", Computed, at, "the shell puts a variable in: %s", e.quote(bare))
 	case !c.masked && c.shape == nil && placeholderShape.MatchString(bare):
 		e.add("placeholder-word", Computed, at, "the secret is %s: the word of an example or of an empty variable", e.quote(bare))
+		if maybeCoverUp.MatchString(bare) {
+			e.add("placeholder-or-cover", Computed, at, "the user can have written %s in place of a secret", e.quote(bare))
+		}
 		return false
 	case c.masked && placeholderShape.MatchString(bare):
 		e.add("placeholder-mark", Computed, at, "%s is the mark of an example, or the input masks the secret", e.quote(bare))

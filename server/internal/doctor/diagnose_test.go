@@ -247,3 +247,19 @@ func TestRulesCount(t *testing.T) {
 		}
 	}
 }
+
+// TestPlaceholderOrCover gives words that stand where a secret belongs. What programs print without a value is certain; the
+// words of an example may be those of a user who hides the secret.
+func TestPlaceholderOrCover(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]Verdict{"undefined": Certain, "[object Object]": Certain, "YOUR_API_KEY": Likely, "$TOKEN": Likely} {
+		c, err := Read(strings.NewReader("GET /items HTTP/1.1\nHost: api.example\nAuthorization: Bearer "+value+"\n\nHTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer error=\"invalid_token\"\n\n"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := Diagnose(c, At(testTime))
+		if len(r.Causes) == 0 || r.Causes[0].ID != "placeholder" || r.Verdict != want {
+			t.Errorf("%s: %s, want %s\n%s", value, r.Verdict, want, causesOf(r))
+		}
+	}
+}

@@ -183,7 +183,8 @@ var rules = []rule{
 	{"stray-characters", "basic-padding", weak, "octets"},
 
 	{"placeholder", "empty-credential", decides, "empty"},
-	{"placeholder", "placeholder-word", decides, "empty"},
+	{"placeholder", "placeholder-word !placeholder-or-cover", decides, "empty"},
+	{"placeholder", "placeholder-or-cover", leads, "empty"}, // the user may have hidden the secret
 	{"placeholder", "placeholder-mark", weak, "empty"},
 	{"placeholder", "credentials-read", contradicts, "against"},
 	{"placeholder", "note-variable-unset", weak, "empty"},
