@@ -172,7 +172,7 @@ var rules = []rule{
 	{"stray-characters", "escape-in-password", strong + weak, "octets"},
 	{"stray-characters", "basic-not-utf8", strong + weak, "octets"},
 	{"malformed-credentials", "basic-not-utf8", strong, "octets"},
-	{"stray-characters", "basic-outside-ascii", strong, "octets"},
+	{"stray-characters", "basic-outside-ascii !scheme-not-offered", strong, "octets"},
 	{"stray-characters", "user-cut", strong + weak + base, "octets"},
 	{"stray-characters", "note-typographic-quotes", decides, "note"},
 	{"stray-characters", "note-unquoted", strong, "note"},
