@@ -283,7 +283,7 @@ func TestMaskConstants(t *testing.T) {
 		}
 	}
 	for _, key := range []string{"SK12345678901234_ABCDEFGH_IJKLMNOP", "A1B2C3D4E5F6_ABCDEFGHIJ_KLMNOPQRST", "ABCDEFGHIJKL_1234ABCD5678_EFGHIJKL"} {
-		if got := Mask("key " + key); strings.Contains(got, key) {
+		if got := Mask("error:0A: " + key); strings.Contains(got, key) {
 			t.Errorf("%s is shown: %s", key, got)
 		}
 	}
