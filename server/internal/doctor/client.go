@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/durward-auth/durward/server/internal/explain"
 )
 
 // This file adds facts about the program that sent the request: lines of its source that set
@@ -258,23 +260,7 @@ func nearAuthorization(name string) bool {
 	if slices.Contains(otherNames, name) {
 		return true
 	}
-	row := make([]int, len(want)+1) // the distance of Levenshtein
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(name) {
-		above := row[0]
-		row[0] = i + 1
-		for j := range len(want) {
-			change := above
-			if name[i] != want[j] {
-				change++
-			}
-			above = row[j+1]
-			row[j+1] = min(change, row[j]+1, above+1)
-		}
-	}
-	return row[len(want)] <= 2
+	return explain.Distance(name, want) <= 2
 }
 
 // misplacedFields adds facts about a misspelled Authorization field and about Authorization in the query.

@@ -817,7 +817,6 @@ func (e *evidence) fieldForm(c *credential) {
 		plain := strings.TrimSpace(maskShape.ReplaceAllString(value, ""))
 		if more && !c.masked && strings.TrimSpace(rest) != "" && !strings.ContainsAny(value, "=,") {
 			e.add("stray-octets", Computed, at, "a blank stands in the secret")
-			e.add("blank-inside", Computed, at, "a blank stands in the secret")
 		} else if plain != "" && !more && !c.unset && !tokenShape.MatchString(plain) && !strings.ContainsAny(plain, `%"'`) {
 			e.add("not-token68", Computed, at, "the secret has octets that a token cannot have (RFC 9110 s11.2)")
 		}
@@ -896,8 +895,7 @@ func (e *evidence) basicForm(c *credential, value string) {
 		e.add("basic-no-colon", Computed, at, "no colon separates user and password (RFC 7617 s2)")
 	}
 	if strings.HasSuffix(decoded, "\n") || strings.HasSuffix(decoded, "\r") {
-		e.add("stray-octets", Computed, at, "the password ends with a line end")
-		e.add("line-end-inside", Computed, at, "the password ends with a line end (echo instead of printf)")
+		e.add("stray-octets", Computed, at, "the password ends with a line end, as echo writes it")
 	}
 	user, pass, _ := strings.Cut(decoded, ":")
 	for _, part := range []struct{ name, value string }{{"user name", user}, {"password", strings.TrimRight(pass, "\r\n")}} {

@@ -249,9 +249,6 @@ func (e *evidence) clientFacts() {
 			}
 		}
 	}
-	if len(e.c.Log) == 0 && len(e.c.Earlier()) == 0 && !slices.ContainsFunc(e.words, func(w passage) bool { return w.by == byLog }) {
-		e.add("nothing-beside", Computed, "input", "the input has this exchange alone")
-	}
 }
 
 // namedCredential adds facts about the credential that the server missed and the request has in

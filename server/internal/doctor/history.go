@@ -382,7 +382,6 @@ func (e *evidence) windowsFacts(auth *credential) {
 	ntlm := strings.HasPrefix(value, "TlRMTVNT") || auth.scheme == "negotiate" && markedNTLM.MatchString(auth.mark)
 	switch {
 	case strings.HasPrefix(value, "TlRMTVNTUAAD") || (ntlm || auth.scheme == "ntlm") && markedLast.MatchString(auth.mark):
-		e.add("ntlm-last", Computed, auth.place, "the third message of NTLM was sent")
 		if e.response.Status == 401 || e.response.Status == 407 {
 			e.add("ntlm-last-refused", Computed, auth.place, "the third message of NTLM was answered by a fresh challenge")
 		}
@@ -709,11 +708,6 @@ func (e *evidence) noteFacts() {
 	}
 	for _, n := range e.c.Notes {
 		e.add("note-"+n.ID, Computed, n.At, "%s", e.quote(n.Text))
-	}
-	for _, f := range e.request.Header {
-		if f.Variable != "" && (strings.EqualFold(f.Name, "Authorization") || SecretField(f.Name)) {
-			e.add("variable-in-secret", Computed, f.Name, "a shell variable stands for the secret; its value is not known here")
-		}
 	}
 }
 

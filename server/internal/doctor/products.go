@@ -516,7 +516,6 @@ var (
 // kindOf adds facts about the kind of a secret and the place that it is for.
 func (e *evidence) kindOf(c *credential) {
 	if s := c.shape; s != nil && c.kind != secretAlone {
-		e.add("secret-known", Computed, c.place, "the secret is a %s", s.kind)
 		if slices.Contains(e.products, s.maker) && !s.Wrong && !c.masked && len(c.value) >= 20 {
 			e.add("secret-well-formed", Computed, c.place, "the secret has the complete form of a %s", s.kind)
 		}

@@ -421,7 +421,6 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 			e.say(at, html.UnescapeString(htmlTag.ReplaceAllString(string(body[:min(len(body), 16<<10)]), " . ")), by)
 			return
 		}
-		e.add("body-xml", Computed, at, "the body is XML")
 		for _, m := range xmlLeaf.FindAllSubmatch(body, 200) {
 			name, value := string(m[1]), html.UnescapeString(string(m[2]))
 			e.leaf(name, value, at+" "+name, by)

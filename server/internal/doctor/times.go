@@ -445,8 +445,7 @@ func (e *evidence) tokenKind(c *credential) {
 		return
 	}
 	if strings.Contains(kind, "ID token") && c.kind == secretAlone {
-		e.add("id-token-alone", Computed, c.place, "it is %s: %s", kind, why)
-		return
+		return // no request is seen that it was wrong for
 	}
 	if c.kind == secretInBody {
 		return
