@@ -280,3 +280,28 @@ func (e *evidence) misplacedFields() {
 		}
 	}
 }
+
+// Programs that keep credentials for many servers, and the files and settings that hold them.
+var (
+	toolAgent     = regexp.MustCompile(`(?i)^(docker|npm|pnpm|yarn|pip|twine|poetry|uv|git|maven|apache-maven|gradle|cargo|helm|containerd|buildkit|podman|skopeo|terraform|nuget|composer|bundler|kubectl|aws-cli|gcloud|gh)\b`)
+	configuration = regexp.MustCompile(`(?i)\bnetrc\b|[._]netrc|^\s*machine \S+(?:\s+login\b.*)?\s*$|\.npmrc|\.pypirc|\.docker/config\.json|\bauths?"\s*:|settings\.xml|\.git-credentials|credential\.helper|kubeconfig|aws_profile|pip\.conf|nuget\.config|gradle\.properties|auth\.json|_authtoken|credential helper|` +
+		`^\s*(?:@[\w-]+:|//\S+:)?_(?:auth|password)\s*=|registry/config\.json|<servers?>|^\s*(?:basic_auth|authorization|bearer_token|bearer_token_file|password_file|credentials_file):|\.aws/credentials|\.yarnrc|npmAuthToken|\.condarc|http-basic|\.config/gh/hosts|"matchHost"`)
+)
+
+// fromVariable matches a line of a configuration with a variable for its secret.
+var fromVariable = regexp.MustCompile(`(?i)(?:token|password|secret|auth|key)\w*["']?\s*[=:]\s*["']?\$\{?([A-Za-z_]\w*)\}?["']?\s*$`)
+
+// clientFacts adds facts about the client's program and its configuration.
+func (e *evidence) clientFacts() {
+	if agent := e.request.Header.Get("User-Agent"); toolAgent.MatchString(agent) {
+		e.add("client-tool", Computed, "User-Agent", "the client keeps credentials for many servers: %s", e.quote(agent))
+	}
+	for _, w := range e.words {
+		if w.by == byLog && configuration.MatchString(w.text) {
+			e.add("configuration-named", Computed, w.at, "the input has a line of the client's configuration: %s", e.quoteLine(w.text))
+			if m := fromVariable.FindStringSubmatch(w.text); m != nil {
+				e.add("configuration-variable", Computed, w.at, "the configuration takes the secret from the variable %s", e.quote(m[1]))
+			}
+		}
+	}
+}
