@@ -404,83 +404,112 @@ func (e *evidence) windowsFacts(auth *credential) {
 	}
 }
 
-// historyFacts compares the exchange with the earlier ones.
+// historyFacts compares the exchange with the earlier ones, and with the metadata that is among them.
 func (e *evidence) historyFacts() {
 	earlier := e.c.Earlier()
-	auth := e.request.Header.Get("Authorization")
 	for i := range earlier {
-		x := &earlier[i]
-		if x.Request == nil {
-			continue
-		}
-		before := parseTarget(x.Request)
-		status := 0
-		if x.Response != nil {
-			status = x.Response.Status
-		}
-		same := sameHost(before, e.target)
-		carried := x.Request.Header.Has("Authorization") || len(x.Request.Header.Values("Cookie")) > 0
-		if x.Probe == "" && carried && same {
-			e.add("earlier-credentials", Computed, "history", "an earlier request had credentials")
-		}
-		if status >= 300 && status < 400 && x.Request.Header.Has("Authorization") && auth == "" && e.request.Whole {
-			if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && (!strings.EqualFold(to.Host, before.Host) || to.Scheme != before.Scheme) && to.Host != "" {
-				e.add("lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client dropped Authorization", e.quote(originOf(before)), e.quote(originOf(to)))
-			} else if to != nil && to.Host != "" && to.Path == e.target.Path && i == len(earlier)-1 {
-				e.add("lost-at-target", Computed, "history", "a redirect of the same origin led here from %s, and the client dropped Authorization", e.quote(before.Path))
-			} else if to != nil && to.Host != "" {
-				e.add("lost-at-same-origin", Computed, "history", "after a redirect the request has no Authorization")
-			}
-		}
-		if status >= 300 && status < 400 && x.Request.Header.Has("Authorization") && auth == "" && !e.request.Whole && i == len(earlier)-1 && !same &&
-			slices.ContainsFunc(e.c.Notes, func(n Note) bool { return n.ID == NoteFollowsRedirect }) && !slices.ContainsFunc(e.c.Notes, func(n Note) bool { return n.ID == NoteSendsToOthers }) {
-			e.add("lost-at-redirect", Computed, "history", "a redirect led to another host, %s: curl leaves out Authorization there", e.quote(e.target.Host))
-		}
-		if status >= 301 && status <= 303 && len(bodyMembers(x.Request)) > 0 && len(e.request.Body) == 0 && auth == "" && e.request.Whole && strings.EqualFold(e.request.Method, "GET") {
-			if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && originOf(to) != originOf(before) && to.Path == e.target.Path {
-				e.add("body-lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client sent GET in place of %s, without the body (RFC 9110 s15.4.2)", e.quote(originOf(before)), e.quote(originOf(to)), e.quote(x.Request.Method))
-			}
-		}
-		if status >= 300 && status < 400 && x.Response.Header.Get("Location") != "" {
-			e.add("redirected", Computed, "history", "a redirect led here from %s", e.quote(originOf(before)))
-		}
-		if strings.EqualFold(x.Request.Method, "OPTIONS") && status >= 400 && x.Probe == "" {
-			e.add("preflight-failed", Computed, "history", "the preflight before it was answered %d", status)
-		}
-		if strings.EqualFold(x.Request.Method, "OPTIONS") && x.Probe == ProbePreflight && (status == 401 || status == 403 || status == 407) {
-			e.add("preflight-failed", Computed, "probe", "a preflight is answered %d", status)
-		}
-		if status >= 200 && status < 300 && same && auth != "" && x.Request.Header.Get("Authorization") == auth {
-			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(before.Path))
-			if before.Path == e.target.Path && before.Scheme == e.target.Scheme && strings.EqualFold(x.Request.Method, e.request.Method) && sameBody(x.Request, e.request) {
-				e.add("worked-before", Computed, "history", "an earlier identical request was accepted")
-			}
-		}
-		if status >= 200 && status < 300 && same && auth == "" && x.Request.URL != e.request.URL && e.sameKey(x.Request) {
-			e.add("worked-elsewhere", Computed, "history", "the same key was accepted for %s", e.quote(before.Path))
-		}
-		if status >= 200 && status < 300 && same && auth == "" && e.seen["key-in-query"] && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method {
-			e.add("worked-before", Computed, "history", "an earlier identical request was accepted")
-			e.add("key-worked-before", Computed, "history", "an earlier identical request was accepted")
-		}
-		e.keyHistory(x, before, status)
-		if status == 401 && same && before.Path == e.target.Path && x.Request.Header.Get("Authorization") != auth {
-			e.add("asked-before", Computed, "history", "the request was refused before, and answered anew")
-		}
-		if status == 403 || status == 401 {
-			if n := countRefusals(earlier); n >= 3 {
-				e.add("many-refusals", Computed, "history", "%d requests were refused before", n)
-			}
-		}
-		if x.Response != nil && status == e.response.Status && before.Path == e.target.Path && before.Host != e.target.Host {
-			was, is := len(x.Response.Header.Values("WWW-Authenticate")), len(e.response.Header.Values("WWW-Authenticate"))
-			if was > is {
-				e.add("challenge-dropped", Computed, "history", "%s sends %d challenges, %s sends %d", e.quote(before.Host), was, e.quote(e.target.Host), is)
-			} else if was == is && was > 0 {
-				e.droppedParameters(x.Response, before)
-			}
+		if x := &earlier[i]; x.Request != nil {
+			e.earlierFacts(x, i == len(earlier)-1)
 		}
 	}
+	if n := countRefusals(earlier); n >= 3 {
+		e.add("many-refusals", Computed, "history", "%d requests were refused before", n)
+	}
+	e.metadataFacts()
+}
+
+// earlierFacts compares the exchange with an earlier one. If last is set, x is the one just before.
+func (e *evidence) earlierFacts(x *Exchange, last bool) {
+	before := parseTarget(x.Request)
+	status := 0
+	if x.Response != nil {
+		status = x.Response.Status
+	}
+	same := sameHost(before, e.target)
+	carried := x.Request.Header.Has("Authorization") || len(x.Request.Header.Values("Cookie")) > 0
+	if x.Probe == "" && carried && same {
+		e.add("earlier-credentials", Computed, "history", "an earlier request had credentials")
+	}
+	if status >= 300 && status < 400 {
+		e.redirectFacts(x, before, last)
+	}
+	if strings.EqualFold(x.Request.Method, "OPTIONS") {
+		switch {
+		case x.Probe == "" && status >= 400:
+			e.add("preflight-failed", Computed, "history", "the preflight before it was answered %d", status)
+		case x.Probe == ProbePreflight && (status == 401 || status == 403 || status == 407):
+			e.add("preflight-failed", Computed, "probe", "a preflight is answered %d", status)
+		}
+	}
+	if status >= 200 && status < 300 && same {
+		e.acceptedBefore(x, before)
+		e.keyHistory(x, before)
+	}
+	if status == 401 && same && before.Path == e.target.Path && x.Request.Header.Get("Authorization") != e.request.Header.Get("Authorization") {
+		e.add("asked-before", Computed, "history", "the request was refused before, and answered anew")
+	}
+	if x.Response != nil && status == e.response.Status && before.Path == e.target.Path && before.Host != e.target.Host {
+		was, is := len(x.Response.Header.Values("WWW-Authenticate")), len(e.response.Header.Values("WWW-Authenticate"))
+		if was > is {
+			e.add("challenge-dropped", Computed, "history", "%s sends %d challenges, %s sends %d", e.quote(before.Host), was, e.quote(e.target.Host), is)
+		} else if was == is && was > 0 {
+			e.droppedParameters(x.Response, before)
+		}
+	}
+}
+
+// redirectFacts adds what a redirect x to the request lost: clients drop Authorization at another
+// origin, and the body where they send GET.
+func (e *evidence) redirectFacts(x *Exchange, before *url.URL, last bool) {
+	location := x.Response.Header.Get("Location")
+	to, err := before.Parse(location)
+	dropped := x.Request.Header.Has("Authorization") && e.request.Header.Get("Authorization") == ""
+	switch {
+	case !dropped || err != nil:
+	case e.request.Whole && to.Host != "" && originOf(to) != originOf(before):
+		e.add("lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client dropped Authorization", e.quote(originOf(before)), e.quote(originOf(to)))
+	case e.request.Whole && to.Host != "" && to.Path == e.target.Path && last:
+		e.add("lost-at-target", Computed, "history", "a redirect of the same origin led here from %s, and the client dropped Authorization", e.quote(before.Path))
+	case e.request.Whole && to.Host != "":
+		e.add("lost-at-same-origin", Computed, "history", "after a redirect the request has no Authorization")
+	case !e.request.Whole && last && !sameHost(before, e.target) && e.noted(NoteFollowsRedirect) && !e.noted(NoteSendsToOthers):
+		e.add("lost-at-redirect", Computed, "history", "a redirect led to another host, %s: curl leaves out Authorization there", e.quote(e.target.Host))
+	}
+	if x.Response.Status <= 303 && err == nil && len(bodyMembers(x.Request)) > 0 && len(e.request.Body) == 0 && e.request.Whole && e.request.Header.Get("Authorization") == "" &&
+		strings.EqualFold(e.request.Method, "GET") && originOf(to) != originOf(before) && to.Path == e.target.Path {
+		e.add("body-lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client sent GET in place of %s, without the body (RFC 9110 s15.4.2)", e.quote(originOf(before)), e.quote(originOf(to)), e.quote(x.Request.Method))
+	}
+	if location != "" {
+		e.add("redirected", Computed, "history", "a redirect led here from %s", e.quote(originOf(before)))
+	}
+}
+
+// noted reports whether the reader of the input made a note.
+func (e *evidence) noted(id string) bool {
+	return slices.ContainsFunc(e.c.Notes, func(n Note) bool { return n.ID == id })
+}
+
+// acceptedBefore adds whether an accepted request x of the same host had the same credentials.
+func (e *evidence) acceptedBefore(x *Exchange, before *url.URL) {
+	auth := e.request.Header.Get("Authorization")
+	if auth != "" && x.Request.Header.Get("Authorization") == auth {
+		e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(before.Path))
+		if before.Path == e.target.Path && before.Scheme == e.target.Scheme && strings.EqualFold(x.Request.Method, e.request.Method) && sameBody(x.Request, e.request) {
+			e.add("worked-before", Computed, "history", "an earlier identical request was accepted")
+		}
+	}
+	if auth == "" && x.Request.URL != e.request.URL && e.sameKey(x.Request) {
+		e.add("worked-elsewhere", Computed, "history", "the same key was accepted for %s", e.quote(before.Path))
+	}
+	if auth == "" && e.seen["key-in-query"] && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method {
+		e.add("worked-before", Computed, "history", "an earlier identical request was accepted")
+		e.add("key-worked-before", Computed, "history", "an earlier identical request was accepted")
+	}
+}
+
+// metadataFacts adds whether the metadata that the challenge names can be read, and whether it is
+// that of this resource (RFC 9728 s3).
+func (e *evidence) metadataFacts() {
 	named := map[string]bool{} // the addresses of resource_metadata
 	for _, c := range e.challenges {
 		if address, _ := c.Param("resource_metadata"); address != "" {
@@ -534,11 +563,11 @@ func (e *evidence) droppedParameters(behind *Response, before *url.URL) {
 	}
 }
 
-// keyHistory compares the key field of the request with those of an earlier exchange and with the
+// keyHistory compares the key field of the request with that of an accepted request x and with the
 // values of its response.
-func (e *evidence) keyHistory(x *Exchange, before *url.URL, status int) {
+func (e *evidence) keyHistory(x *Exchange, before *url.URL) {
 	key := e.sent(secretInField)
-	if key == nil || x.Response == nil || status < 200 || status >= 300 || !sameHost(before, e.target) {
+	if key == nil {
 		return
 	}
 	value := e.request.Header.Get(key.place)
