@@ -21,7 +21,7 @@ var (
 	jsonWebToken = regexp.MustCompile(`(?i)\bjson web token\b`)
 	decodeError  = regexp.MustCompile(`(?i)\b(?:not|isn't) (?:valid |in )?base64\b|\b(?:json|base64(?:url)?|utf-8|codec|deseriali[sz]e|unmarshal\w*)\b.*\b(?:character|byte|token)s?\b.{0,20}(?:$|\bin position|\bat |detected|input|')`)
 	namedClaim   = regexp.MustCompile(`(?i)\bclaim ["'` + "`" + `][^"'` + "`" + `]+["'` + "`" + `].{0,20}(?:does not|doesn't) (?:have|match)|^unexpected ["'][\w.:/-]+["'] (?:claim )?value`)
-	keySetBad    = regexp.MustCompile(`(?i)(?:\bjwks?\b|\bjson web key ?set\b|\bjwk set\b|\bkey ?set\b).{0,60}\b(?:malformed|pars(?:e|ing) error|parse|invalid|empty|not an array|` +
+	keySetBad    = regexp.MustCompile(`(?i)\bjson web key type\b|(?:\bjwks?\b|\bjson web key ?set\b|\bjwk set\b|\bkey ?set\b).{0,60}\b(?:malformed|pars(?:e|ing) error|parse|invalid|empty|not an array|` +
 		`(?:no|any) (?:valid |usable |signing |public |supported )*keys?|(?:did|does) ?n[o']t (?:contain|have)|create key fail|wrong length)\b|\b(?:malformed|invalid|empty) (?:jwks?|json web key|jwk) ?set\b`)
 	keySetSearch = regexp.MustCompile(`(?i)match|\bkid\b|\bfind\b|\bfound\b|correspond|applicable|multiple`)
 	networkError = regexp.MustCompile(`\b(?:ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|EHOSTUNREACH|UnknownHostException|ConnectException|SocketTimeoutException|ResourceAccessException)\b|` +

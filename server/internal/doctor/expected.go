@@ -241,6 +241,7 @@ var expectations = []expectation{
 	{"", "status-403 edge-in-front key-sent", "edge-refused not-permitted rate-limited"},
 	{"", "status-403 edge-in-front", "edge-refused network-not-allowed rate-limited"},
 	{"", "status-403 front-page authorization-sent", "edge-refused network-not-allowed not-permitted"},
+	{"", "status-403 front-page key-sent", "not-permitted network-not-allowed edge-refused"},
 	{"", "status-403 front-page none-sent", "network-not-allowed edge-refused client-certificate-missing"},
 	{"", "bearer-sent status-403 cross-origin", "not-permitted cross-site-refused insufficient-scope"},
 	{"", "bearer-sent status-403 said-limited", "insufficient-scope not-permitted wrong-credential-kind"},

@@ -146,6 +146,9 @@ func (e *evidence) contrastFacts() {
 		if !slices.Equal(credentialsOf(x.Request), have) {
 			continue
 		}
+		if len(have) == 0 && i < e.c.Subject && sameHost(other, e.target) && other.Path == e.target.Path && strings.EqualFold(x.Request.Method, e.request.Method) {
+			e.add("open-before", Computed, "history", "the address was answered before, without credentials")
+		}
 		samePath := other.Path == e.target.Path
 		sameMethod := strings.EqualFold(x.Request.Method, e.request.Method)
 		switch {
@@ -252,6 +255,7 @@ func (e *evidence) besideFacts() {
 			{emptySetting, "setting-empty", "a setting of the check is empty"},
 			{fieldDropped, "configuration-drops", "the configuration drops Authorization"},
 			{dollarInside, "configuration-expands", "a secret has a single dollar sign in a place that expands variables"},
+			{frontWrites, "front-writes-field", "the front end writes an Authorization field of its own"},
 			{frontAsks, "front-configured", "the front end has a sign-in of its own by Basic"},
 			{frontCertificate, "front-wants-certificate", "the front end wants a certificate of the client"},
 			{frontLists, "front-lists", "the front end has a list of addresses"},

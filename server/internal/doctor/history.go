@@ -138,7 +138,7 @@ func (e *evidence) responseFacts() {
 		}
 	}
 	body := strings.ToLower(string(r.Body[:min(len(r.Body), 8<<10)]))
-	if e.seen["body-html"] && (strings.Contains(body, "nginx</") || strings.Contains(body, "<center>nginx") || strings.Contains(body, "nginx/")) {
+	if e.seen["body-html"] && (strings.Contains(body, "nginx</") || strings.Contains(body, "<center>nginx") || strings.Contains(body, "nginx/") || strings.Contains(body, "<center>openresty")) {
 		e.add("front-nginx", Computed, "body", "the body is an error page of nginx")
 		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
 	}

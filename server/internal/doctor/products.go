@@ -265,6 +265,7 @@ var quirkText = map[string]string{
 	"token-only":            "it takes tokens alone, no user and password",
 	"wants-client-audience": "the audience of its tokens is a client ID of Google",
 	"takes-escapes":         "its credentials are %-escaped",
+	"none-means-no-route":   "the words for missing credentials also stand for an address that does not exist",
 	"oauth-only":            "an API key is not taken where the data of a user are asked",
 }
 

@@ -447,7 +447,7 @@ var innerWords = regexp.MustCompile(`^Access to \w+ at '|^Cross-Origin Request B
 
 // logBegin matches the beginning of a line of a log, of the output of a client or of a program.
 var logBegin = regexp.MustCompile(`^(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[./]\d\d[./]\d{4} |\[?[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d|(?:\w+\.)*\w+(?:Error|Exception)\b|\w+\s*=\s*[\[{"']|` +
-	`Traceback|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) |\d\d:\d\d:\d\d[,. ]|\w+ \d{3} with |level=|time=|ts=|AH\d{5}|curl: |user "|client: |(?:trce|dbug|info|warn|fail|crit): |TLS: |\[[\w.:-]+\]\s*\n|(?:location|server|upstream) \S*\s*\{|<(?:VirtualHost|Location|Directory|set-header|IfModule)\b|--[a-z][\w-]+=|(?:environment|labels|services|env|command|annotations):\s*\n|- ["']?[A-Z][A-Z0-9_]+=|[A-Z][A-Z0-9_]{3,}=|\[(?:\w+:)?(?:error|warn|info|notice|debug|crit)\b|(?:ERROR|WARN|INFO|DEBUG)\b)`)
+	`Traceback|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) |\d\d:\d\d:\d\d[,. ]|\w+ \d{3} with |level=|time=|ts=|[\w.-]{2,40}(?: *\||:) +(?:level=|time=|ts=|\{"|\d{4}-\d\d-\d\d)|AH\d{5}|curl: |user "|client: |(?:trce|dbug|info|warn|fail|crit): |TLS: |\[[\w.:-]+\]\s*\n|(?:location|server|upstream) \S*\s*\{|<(?:VirtualHost|Location|Directory|set-header|IfModule)\b|--[a-z][\w-]+=|(?:environment|labels|services|env|command|annotations):\s*\n|- ["']?[A-Z][A-Z0-9_]+=|[A-Z][A-Z0-9_]{3,}=|\[(?:\w+:)?(?:error|warn|info|notice|debug|crit)\b|(?:ERROR|WARN|INFO|DEBUG)\b)`)
 
 // readJSON walks a JSON value.
 func (e *evidence) readJSON(value any, name, at string, by speaker, depth int, budget *int) {

@@ -87,7 +87,11 @@ var rules = []rule{
 	{"header-stripped", "authorization-sent usual:no-credentials !scheme-not-offered !scheme-missing", strong + base, "none"},
 	{"header-stripped", "authorization-sent front-cgi bare-challenge", weak, "front"},
 	{"header-stripped", "authorization-sent front-cgi said:login", weak, "front"},
-	{"header-stripped", "none-sent", impossible, "sent"},
+	{"header-stripped", "none-sent !proxy-authorization-sent", impossible, "sent"},
+	{"header-stripped", "proxy-authorization-sent status-401 !tunnel", strong + weak, "proxy"}, // proxies use the field up (RFC 9110 s11.7.2)
+	{"header-stripped", "quirk-none-means-no-route", contradicts, "route"},
+	{"wrong-place", "quirk-none-means-no-route said:none authorization-sent", strong, "route"},
+	{"wrong-scheme", "quirk-none-means-no-route said:none authorization-sent !aws-sent", weak, "route"},
 
 	{"lost-on-redirect", "lost-at-redirect", decides, "redirect"},
 	{"lost-on-redirect", "lost-at-same-origin", strong, "redirect"},
@@ -755,6 +759,8 @@ var rules = []rule{
 	{"bad-signature", "usual:bad-signature said-claim", contradicts, "code-less"},
 	{"wrong-scheme", "basic-sent quirk-token-only !sign-in-address", strong, "vendor"},
 	{"rate-limited", "worked-before status-403", weak, "history"},
+	{"rate-limited", "open-before refused", strong, "history"},
+	{"no-credentials", "open-before", contradicts, "history"},
 	{"wrong-secret", "log:wrong-credential-kind", contradicts, "log"},
 	{"challenge-lost", "challenge-renamed !authorization-sent", decides, "history"},
 	{"challenge-lost", "challenge-renamed", strong, "history"},
@@ -775,6 +781,10 @@ var rules = []rule{
 	{"wrong-place", "token-of-other-tenant", decides, "place"},
 	{"claim-missing", "claim-form said:claim-missing", decides, "claim"},
 	{"claim-missing", "claim-form", weak, "claim"},
+	{"claim-missing", "claim-empty refused", strong, "claim"},
+	{"request-signature-mismatch", "token-of-other-address refused", strong + weak + base, "address"},
+	{"wrong-place", "token-of-other-address refused", strong, "address"},
+	{"bad-signature", "token-of-other-address", contradicts, "address"},
 	{"placeholder", "password-empty said:none", strong + weak + base, "empty"},
 	{"wrong-credential-kind", "password-is-hash", strong + weak, "kind"},
 	{"certificate-binding", "said:certificate-binding said:client-certificate-missing authorization-sent", strong + weak + base, "words"},
@@ -891,6 +901,7 @@ var rules = []rule{
 	{"wrong-scheme", "password-off secret-in-body", contradicts, "password"},
 
 	// Lines beside the exchange: of a configuration, of an application, of a client.
+	{"two-sign-ins-one-field", "front-writes-field authorization-sent", leads, "configuration"},
 	{"two-sign-ins-one-field", "front-configured bearer-sent offers-basic-only", leads, "configuration"},
 	{"two-sign-ins-one-field", "front-configured bearer-sent status-401", strong + weak, "configuration"},
 	{"two-sign-ins-one-field", "front-configured basic-sent scheme-not-offered", strong + weak, "configuration"},

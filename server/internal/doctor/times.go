@@ -165,6 +165,11 @@ func (e *evidence) tokenTenant(c *credential) {
 			e.add("token-of-other-tenant", Computed, c.place, "the token names %s; the address is that of %s", e.quote(there+end), e.quote(host))
 		}
 	}
+	for _, name := range []string{"url", "path"} {
+		if named := strings.Trim(text(c.token.claims, name), "/"); c.kind == secretInQuery && named != "" && !strings.HasSuffix(strings.Trim(e.target.Path, "/"), named) && !strings.Contains(named, "://") {
+			e.add("token-of-other-address", Computed, "claim "+name, "%s of the token is %s, the address has another path", name, e.quote(named))
+		}
+	}
 }
 
 // tokenIdentity compares iss, aud and kid with what the server named.
@@ -175,6 +180,8 @@ func (e *evidence) tokenIdentity(c *credential) {
 		if claims[name] == nil {
 			e.add("claim-absent", Computed, "claim "+name, "the token has no %s", name)
 			e.add(name+"-absent", Computed, "claim "+name, "the token has no %s", name)
+		} else if claims[name] == "" {
+			e.add("claim-empty", Computed, "claim "+name, "%s of the token is empty", name)
 		}
 	}
 	if text(c.token.header, "kid") == "" {
