@@ -1,7 +1,11 @@
 package doctor
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -153,6 +157,12 @@ func (e *evidence) placeFacts() {
 			e.add("place-of-mark-differs", Computed, "body member "+name, "the user name is sandbox; the address is %s", e.quote(host))
 		}
 	}
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		if named := namedHosts(c); len(named) > 0 && publicHost(host) && !slices.ContainsFunc(named, func(n string) bool { return n == host || strings.HasSuffix(host, "."+n) }) {
+			e.add("secret-names-other-host", Computed, c.place, "the secret contains the address that it is for, %s; the address of the request is %s", e.quote(named[0]), e.quote(host))
+		}
+	}
 	for _, p := range secretPlaces {
 		for i := range e.credentials {
 			value := e.credentials[i].value
@@ -164,6 +174,29 @@ func (e *evidence) placeFacts() {
 			}
 		}
 	}
+}
+
+// partWithJSON matches the part of a secret that has the form of JSON in base64.
+var partWithJSON = regexp.MustCompile(`eyJ[A-Za-z0-9+/]{20,900}`)
+
+// namedHosts returns the hosts of the addresses that a secret contains: tokens of some makers have
+// a part with JSON.
+func namedHosts(c *credential) (hosts []string) {
+	if c.token != nil || c.masked || c.kind == secretInCookie || c.scheme == "basic" {
+		return nil
+	}
+	octets, err := base64.RawStdEncoding.DecodeString(partWithJSON.FindString(c.value))
+	var members map[string]any
+	if err != nil || json.Unmarshal(octets, &members) != nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		address, _ := members[name].(string)
+		if u, err := url.Parse(address); err == nil && strings.HasPrefix(u.Scheme, "http") && u.Hostname() != "" {
+			hosts = append(hosts, strings.ToLower(u.Hostname()))
+		}
+	}
+	return hosts
 }
 
 // secretPlaces lists secrets whose form tells which address of their maker takes them.
@@ -178,6 +211,7 @@ var secretPlaces = []struct {
 	{regexp.MustCompile(`\bsquareup(?:sandbox)?\.com$`), regexp.MustCompile(`^EAAAE`), regexp.MustCompile(`squareup\.com`), "connect.squareup.com"},
 	{regexp.MustCompile(`\bplaid\.com$`), regexp.MustCompile(`^access-sandbox-`), regexp.MustCompile(`^sandbox\.`), "sandbox.plaid.com"},
 	{regexp.MustCompile(`\bplaid\.com$`), regexp.MustCompile(`^access-production-`), regexp.MustCompile(`^production\.`), "production.plaid.com"},
+	{regexp.MustCompile(`\.lightning\.force\.com$`), regexp.MustCompile(`^00D`), regexp.MustCompile(`\.my\.`), "the API, NAME.my.salesforce.com"},
 	{regexp.MustCompile(`\bnewrelic\.com$|\bnr-data\.net$`), regexp.MustCompile(`^eu01xx`), regexp.MustCompile(`eu0?1?\.`), "the region EU"},
 	{regexp.MustCompile(`\bapi\.mailchimp\.com$`), regexp.MustCompile(`-us1$`), regexp.MustCompile(`^us1\.`), "us1.api.mailchimp.com"},
 }

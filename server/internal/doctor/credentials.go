@@ -189,6 +189,9 @@ var bodySecrets = []string{
 	"subject_token", "device_code", "secret", "otp", "id_token", "refreshtoken", "accesstoken", "pass", "passcode", "jwt", "idtoken", "secret_id",
 }
 
+// tokenMember matches the place of a token or key in a body.
+var tokenMember = regexp.MustCompile(`(?i)^body member (?:access_?token|token|api_?key|jwt)$`)
+
 // readCredentials finds the secrets of the case.
 func (e *evidence) readCredentials() {
 	r := e.request
@@ -463,6 +466,9 @@ func (e *evidence) requestFacts() {
 	}
 	if e.sent(secretInBody) != nil {
 		e.add("secret-in-body", Computed, "body", "the body has credentials")
+		if i := slices.IndexFunc(e.credentials, func(c credential) bool { return tokenMember.MatchString(c.place) && c.value != "" }); i >= 0 {
+			e.add("token-in-body", Computed, e.credentials[i].place, "the token stands in the body, in %s", e.quote(e.credentials[i].place))
+		}
 	}
 	if c := e.sent(secretInCookie); c != nil {
 		e.add("cookie-sent", Computed, "Cookie", "the request has %d cookies", len(cookieNames(r.Header)))

@@ -50,13 +50,13 @@ var forms = func() []form {
 		{"wrong-audience", true, "aud resource", `["']aud["'] claim\b.{0,24}(?:match|value|valid)|\bin ["']aud["']|\bcontain resource id\b|\btoken resource\b.{0,60}\bis not\b|\bdid not match the ["']?aud\b`},
 		{"unknown-signing-key", true, "pem keys key", `\bno (?:pem|keys?) (?:have been |was |were )?found\b|\bkeys tried\b|\binvalid (?:jwt )?key id\b`},
 		{"outage-as-refusal", true, "failed unable connected", `\b(?:failed|unable) to (?:load|fetch|retrieve|download|get|discover) (?:\w+ ){0,3}(?:key set|jwks|certificates?|keys|metadata|endpoints|openid)\b|\bunable to fetch\b.{0,40}\bremote\b|\bno connected (?:db|database)\b`},
-		{"revoked", true, "password stamp", `\bpassword (?:has been|was) changed\b|\bsecurity stamp\b`},
+		{"revoked", true, "password stamp", `\bpassword (?:has been|was) changed\b|\b(?:since|after|when) (?:i |we |he |she |they |the user )?chang(?:ed|ing) (?:\w+ )?password\b|\bsecurity stamp\b`},
 		{"session-ended", false, "session cookie ticket kicked key", `\blog-?in (?:session|cookie)\b.{0,20}\b(?:expired|invalid)|\binvalid(?:/expired)? (?:login )?(?:\w+ )?(?:ticket|cookie)\b|\bkicked (?:out|off)\b|被顶下线|\bcookied session\b|\bkey ring\b`},
 		{"account-locked", true, "attempt fail banned temporarily wrong", `\b(?:lock|disabl|block|bann)\w*\b.{0,50}\b(?:failed|unsuccessful|recurrent|repeated|consecutive) (?:log-?in|sign-?in|auth\w*|password)|\bbanned until\b|\btemporarily (?:been )?(?:blocked|banned|locked)\b|` +
 			`\bwrong password\b.{0,20}\btoo many times\b`},
-		{"account-not-active", false, "enable activate premium upgrade subscribe plan used verified", `\b(?:enable|activate) (?:billing|the api|this api)\b|\bpremium (?:endpoint|plan|feature|subscription)s?\b|\b(?:upgrade your|upgrade to|subscribe to|not subscribed)\b|\bplan and billing\b|` +
-			`\bhas not been used in project\b|\brequires a verified\b`},
-		{"wrong-place", false, "belongs environment region credentials url cent", `\bdoes not match the \w+ this (?:api )?(?:key|token) belongs to\b|\b(?:in|for) this (?:api )?environment\b|\bplease use this region\b|\b(?:use of|with) (?:live|test|production|sandbox) credentials\b|` +
+		{"account-not-active", false, "enable activate premium upgrade subscribe plan used verified status", `\b(?:enable|activate) (?:billing|the api|this api)\b|\bpremium (?:endpoint|plan|feature|subscription)s?\b|\b(?:upgrade your|upgrade to|subscribe to|not subscribed)\b|\bplan and billing\b|` +
+			`\bhas not been used in project\b|\brequires a verified\b|\b(?:user|account)(?:'?s)? current (?:status|state)\b`},
+		{"wrong-place", false, "belongs environment region credentials url cent", `\bdoes not match the \w+ this (?:api )?(?:key|token) belongs to\b|\b(?:in|for) this (?:api )?environment\b|\bplease use this region\b|\b(?:use of|with|using) (?:live|test|production|sandbox|demo) (?:account |mode |api )?(?:credentials|keys?|tokens?)\b|` +
 			`\bchange your (?:root|base) url\b|\bwrong data ?cent`},
 		{"expired", true, "long age time", `\bissued too long ago\b|\bmax(?:imum)? age exceeded\b|\bnot valid at the current time\b`},
 		{"none", true, "anonymous", `\banonymous (?:caller|user|token|access|request)s?\b.{0,40}\b(?:not|lacks?|denied|cannot)\b|\buser[= ]["<]{0,2}(?:system:)?anonymous\b`},

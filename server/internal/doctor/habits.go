@@ -37,7 +37,7 @@ var habits = sync.OnceValue(func() []habit {
 // formShape matches a form of credentials: a scheme, bare, cookie or body; a field with a colon
 // behind it; a parameter with a question mark before it. Behind an equals sign stands how the
 // secret begins, or the user name of Basic; behind a star at the end the form takes no keys.
-var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?\*?|[A-Za-z][A-Za-z0-9-]+:|\?[A-Za-z_-]+)$`)
+var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?\*?|[A-Za-z][A-Za-z0-9-]+:(?:=!\S+)?|\?[A-Za-z_-]+)$`)
 
 // readHabits parses habits.txt: lines "name | places | forms | retired forms | fields beside"; the
 // last three may be empty.
@@ -119,7 +119,10 @@ func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	if parameter, ok := strings.CutPrefix(form, "?"); ok {
 		return strings.EqualFold(c.place, "parameter "+parameter) || !retired && e.target.Query().Has(parameter)
 	}
-	if field, ok := strings.CutSuffix(form, ":"); ok {
+	if field, other, ok := strings.Cut(form, ":"); ok && !strings.Contains(field, "=") {
+		if other, ok = strings.CutPrefix(other, "=!"); ok && strings.HasPrefix(c.value, other) {
+			return false
+		}
 		return c.kind == secretInField && strings.EqualFold(c.place, field) || !retired && e.request.Header.Has(field)
 	}
 	form, tokensAlone := strings.CutSuffix(form, "*")
@@ -246,6 +249,10 @@ func (e *evidence) habitFacts() {
 			return
 		}
 		c := sent[0]
+		if slices.Contains(h.takes, "elsewhere") && c.kind != secretInBody {
+			e.add("address-of-pages", Computed, "address", "%s is the address of pages; the API of the service has another host", e.quote(e.target.Host))
+			return
+		}
 		if c.kind == secretInCookie || c.kind == secretInBody {
 			return // a page, or a sign-in: other facts speak of it
 		}
@@ -294,6 +301,8 @@ func showForms(forms []string) string {
 		form, tokens := strings.CutSuffix(form, "*")
 		name, begin, _ := strings.Cut(form, "=")
 		switch {
+		case name == "elsewhere":
+			continue
 		case strings.HasPrefix(name, "?"):
 			name = "the parameter " + name[1:]
 		case strings.HasSuffix(name, ":"):

@@ -269,6 +269,8 @@ var rules = []rule{
 	{"wrong-place", "region-differs", strong + weak, "place"},
 	{"wrong-place", "secret-of-other-vendor", decides, "vendor"},
 	{"wrong-place", "secret-elsewhere", strong, "vendor"},
+	{"wrong-place", "secret-names-other-host", decides, "vendor"},
+	{"wrong-place", "address-of-pages !told-404", leads, "vendor"},
 	{"wrong-place", "mode-live said:wrong-place", decides, "mode"},
 	{"wrong-place", "mode-test said:wrong-place", decides, "mode"},
 	{"wrong-place", "usual:wrong-secret", base, "rival"},
@@ -479,6 +481,7 @@ var rules = []rule{
 	{"bad-signature", "request-signature-said authorization-sent !bearer-sent !jwt-sent", contradicts, "signed"},
 	{"bad-signature", "request-signature-said key-sent !jwt-sent !authorization-sent", contradicts, "signed"},
 	{"request-signature-mismatch", "signed-request status-403", base, "base"},
+	{"request-signature-mismatch", "signed-request usual:wrong-secret", weak, "rival"}, // one code stands for the key and for the signature
 	{"request-signature-mismatch", "signed-request status-401 said-nothing", weak, "base"},
 	{"request-signature-mismatch", "digest-unsigned", strong, "signed"},
 	{"request-signature-mismatch", "signed-field-absent", strong + weak, "signed"},
@@ -1247,6 +1250,7 @@ var rules = []rule{
 	{"wrong-scheme", "key-field-sent authorization-absent token-realm", strong + weak, "scheme"},
 	{"wrong-scheme", "key-field-sent authorization-absent offers-bearer said-nothing status-401", weak, "scheme"},
 	{"challenge-faulty", "key-field-sent challenge-unreadable", contradicts, "read"},
+	{"challenge-faulty", "hosted-service challenge-unreadable", contradicts, "read"},      // the clients of a public service know its challenge
 	{"server-misconfigured", "front-nexus bearer-sent scheme-not-offered", weak, "realm"}, // a kind of token that is switched on by a realm
 	{"server-misconfigured", "front-nexus key-field-sent status-401", weak, "realm"},
 	{"expired", "bearer-sent hides unsafe-method", base, "404"},
@@ -1274,7 +1278,12 @@ var rules = []rule{
 	{"wrong-scheme", "form-not-taken !said-special", strong + weak + base, "service"},
 	{"wrong-scheme", "form-not-taken code:no-credentials", strong + weak + base, "service"}, // the server found no credentials in a form that it takes
 	{"wrong-scheme", "form-not-taken said:none", strong + weak + base, "service"},
+	{"wrong-scheme", "form-not-taken authorization-absent !product-decides !said:wrong-scheme !token-address", strong + strong + base, "service"}, // the server did not see the credentials that its words speak of
+	{"wrong-scheme", "token-in-body code:no-credentials authorization-absent !sign-in-address !token-address", leads, "service"},
+	{"wrong-scheme", "token-in-body said:none authorization-absent !sign-in-address !token-address", strong + weak + base, "service"},
+	{"no-credentials", "token-in-body", contradicts, "sent"},
 	{"wrong-scheme", "form-not-taken code:wrong-secret", leads, "service"},
+	{"wrong-scheme", "form-not-taken usual:wrong-secret", leads, "service"},
 	{"wrong-scheme", "form-unusual said-nothing", strong, "service"}, // the path alone tells the program
 	{"wrong-scheme", "form-unusual code:no-credentials", strong + weak + base, "service"},
 	{"wrong-scheme", "form-unusual said:none", strong + weak + base, "service"},
