@@ -253,6 +253,7 @@ var quirkText = map[string]string{
 	"hides-as-404":          "404 stands for a refusal, so that a name is not given away",
 	"refuses-with-200":      "refusals have the status 200",
 	"no-challenge":          "refusals have no challenge",
+	"signatures-403":        "signed requests are refused with 403",
 	"takes-bare-token":      "Authorization takes a token without a scheme",
 	"wants-app-password":    "the account's own password is not taken by its API",
 	"basic-retired":         "passwords in Basic were switched off",
@@ -406,6 +407,9 @@ func (e *evidence) codeFacts() {
 		}
 		for _, p := range known().phrases {
 			if strings.Contains(lower, p.text) {
+				if !e.request.Header.Has("Authorization") && p.entry.cause == "wrong-secret" && missingOrBad.MatchString(w.text) && !missingOrBad.MatchString(p.text) {
+					continue // "missing or invalid token": of two reasons, the one that fits the request
+				}
 				if !slices.Contains(e.products, p.entry.of) && (!p.entry.of.Unmistakable || len(p.text) < minPhraseCode && w.by != byLog) {
 					continue
 				}

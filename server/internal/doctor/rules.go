@@ -168,6 +168,8 @@ var rules = []rule{
 	{"prefix-missing", "scheme-glued", weak, "form"},
 	{"wrong-secret", "token-without-scheme scheme-missing !quirk-takes-bare-token", contradicts, "form"},
 	{"prefix-missing", "scheme-offered", contradicts, "against"},
+	{"prefix-missing", "bearer-sent opaque-sent", contradicts, "sent"},
+	{"prefix-missing", "bearer-sent jwt-sent", contradicts, "sent"},
 	{"prefix-missing", "credentials-read", contradicts, "against"},
 	{"header-stripped", "credentials-read", contradicts, "against"},
 	{"no-credentials", "credentials-read", -weak, "against"},
@@ -210,6 +212,7 @@ var rules = []rule{
 	{"malformed-credentials", "dpop-unreadable", weak, "form"},
 	{"malformed-credentials", "said:malformed-credentials said:not-a-jwt", -weak, "less"},
 	{"malformed-credentials", "none-sent", contradicts, "sent"},
+	{"malformed-credentials", "scheme-not-offered dpop-sent", contradicts, "offered"}, // a server without DPoP calls the field malformed
 
 	{"ambiguous-credentials", "two-authorization", decides, "two"},
 	{"ambiguous-credentials", "two-tokens", strong + weak, "two"},
@@ -229,6 +232,7 @@ var rules = []rule{
 	{"wrong-scheme", "bound-as-bearer offers-dpop", decides, "bound"},
 	{"wrong-scheme", "bound-as-bearer", strong + weak, "bound"},
 	{"wrong-scheme", "aws-sent said:wrong-scheme", decides, "scheme"},
+	{"wrong-scheme", "aws4-hmac-sha256-sent quirk-signatures-403 status-401", strong + weak + base, "scheme"},
 	{"wrong-scheme", "scheme-offered !bound-as-bearer !said:wrong-scheme !form-not-taken !code:wrong-scheme", contradicts, "offered"},
 	{"wrong-scheme", "none-sent", impossible, "sent"},
 
@@ -255,7 +259,9 @@ var rules = []rule{
 	{"not-a-jwt", "jwt-cut", strong + weak, "jwt"},
 	{"not-a-jwt", "jwe-sent status-401", strong + weak + base, "jwt"},
 	{"wrong-audience", "jwe-sent status-401", weak, "jwe"},
-	{"not-a-jwt", "opaque-sent said:malformed-credentials bearer-sent", strong, "jwt"},
+	{"not-a-jwt", "opaque-sent said:malformed-credentials bearer-sent", strong + base, "jwt"}, // the form of the field is right
+	{"not-a-jwt", "opaque-sent said:prefix-missing bearer-sent", strong + base, "jwt"},
+	{"not-a-jwt", "opaque-sent code:prefix-missing bearer-sent", strong + base, "jwt"},
 	{"not-a-jwt", "opaque-sent error-invalid_token", weak, "jwt"},
 	{"not-a-jwt", "opaque-sent bearer-sent quirk-reads-jwts-alone", strong, "vendor"},
 	{"not-a-jwt", "token-readable !jwt-cut", impossible, "jwt"},
@@ -329,6 +335,8 @@ var rules = []rule{
 	{"oauth-client-refused", "error-invalid_client !product-code", strong + weak + base, "error"},
 	{"oauth-client-refused", "error-invalid_client token-address", strong + base, "error"}, // the code of a product names another reason
 	{"oauth-client-refused", "error-unauthorized_client", strong + weak, "error"},
+	{"oauth-client-refused", "client-address basic-sent said:wrong-secret", leads, "address"}, // the secret is that of the client
+	{"wrong-secret", "client-address basic-sent !grant-password", contradicts, "client"},
 	{"oauth-client-refused", "token-address status-401 !error-invalid_grant !product-code", strong, "address"},
 
 	{"expired", "exp-past", decides, "exp"},
@@ -389,6 +397,8 @@ var rules = []rule{
 	{"wrong-issuer", "iss-spelled-otherwise", decides, "iss"},
 	{"wrong-issuer", "iss-absent said:wrong-issuer", weak, "iss"},
 	{"wrong-issuer", "iss-other-realm-address status-401", strong + weak + base, "iss"},
+	{"wrong-issuer", "iss-other-scheme status-401", strong + weak + base, "iss"}, // a server behind a proxy reads its own name from each request
+	{"wrong-issuer", "iss-other-scheme error-invalid_token", strong + weak + base, "iss"},
 	{"wrong-issuer", "iss-inner error-invalid_token said-nothing", weak, "iss"},
 	{"wrong-issuer", "jwt-sent error-invalid_token", base, "usual"},
 	{"wrong-issuer", "usual:unknown-signing-key", base, "usual"},
@@ -586,6 +596,8 @@ var rules = []rule{
 	{"insufficient-scope", "error-insufficient_scope !aud-elsewhere", strong + weak + base, "error"},
 	{"insufficient-scope", "error-insufficient_scope", strong + base, "error"},
 	{"insufficient-scope", "scope-not-granted", decides, "scope"},
+	{"insufficient-scope", "openid-not-granted status-403", leads, "scope"},
+	{"insufficient-scope", "openid-not-granted status-401", strong, "scope"},
 	{"insufficient-scope", "rights-absent said:insufficient-scope status-403 !aud-elsewhere", decides, "scope"},
 	{"insufficient-scope", "scope-named status-403", strong, "scope"},
 	{"insufficient-scope", "error-invalid_scope", weak, "error"},

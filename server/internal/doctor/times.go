@@ -338,6 +338,9 @@ func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
 	if host := issuerHost(iss); (localHost(host) || clusterName.MatchString(host) || host != "" && !strings.Contains(host, ".")) && publicHost(here) {
 		e.add("iss-inner", Computed, "claim iss", "iss is %s, an inner name; the address is of %s", e.quote(iss), e.quote(e.target.Host))
 	}
+	if u, err := url.Parse(iss); err == nil && strings.EqualFold(u.Hostname(), here) && (u.Scheme == "http" || u.Scheme == "https") && u.Scheme != e.target.Scheme && e.target.Scheme != "" {
+		e.add("iss-other-scheme", Computed, "claim iss", "iss is %s, this host with another scheme than the address has", e.quote(iss))
+	}
 }
 
 // realmAddress returns the issuer of the realm of Keycloak that an address belongs to, and the name
@@ -501,6 +504,9 @@ func (e *evidence) tokenRights(c *credential) {
 	if method := e.request.Method; len(granted) > 0 && method != "" && method != "GET" && method != "HEAD" && method != "OPTIONS" &&
 		!slices.ContainsFunc(granted, func(s string) bool { return !readScope.MatchString(s) }) && slices.ContainsFunc(granted, func(s string) bool { return strings.Contains(strings.ToLower(s), "read") }) {
 		e.add("scope-reads-alone", Computed, "claim scope", "the scopes of the token allow only reading (%s), and the method is %s", e.quote(strings.Join(granted, " ")), e.quote(method))
+	}
+	if strings.HasSuffix(strings.ToLower(strings.TrimRight(e.target.Path, "/")), "/userinfo") && len(granted) > 0 && !slices.Contains(granted, "openid") {
+		e.add("openid-not-granted", Computed, "claim scope", "user info needs the scope openid (OpenID Connect Core s5.3); the token has %s", e.quote(strings.Join(granted, " ")))
 	}
 	if len(granted) > 0 {
 		e.add("scope-listed", Computed, "claim scope", "the token has the scope %s", e.quote(strings.Join(granted, " ")))
