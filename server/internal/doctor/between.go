@@ -36,7 +36,7 @@ var (
 	originNamed     = regexp.MustCompile(`(?i)\borigins?\b`)
 	userUnknown     = regexp.MustCompile(`(?i)\b(user|account|member|principal|subject|identity|profile|person|login)\b.{0,40}\b(not found|unknown|does(?: not|n't) exist|not registered|not recogni[sz]ed|no longer exists|not provisioned|not mapped)|\b(no such|unknown|unable to find|could not find|cannot find|couldn't find|no matching|no) (?:user|account|member|principal|profile)\b`)
 	otherRefusal    = regexp.MustCompile(`(?i)\b(401|403|unauthorized|forbidden)\b.{0,60}\b(for url|from|returned by|by|remote|upstream|backend)\b|\b(upstream|backend|remote|downstream|provider|responded|returned)\b.{0,80}\b(401|403|unauthorized|forbidden)\b|status code (?:of )?(?:401|403)`)
-	hostRefused     = regexp.MustCompile(`(?i)\b(invalid|unknown|untrusted|unexpected|disallowed|bad|forbidden|rejected) (http_?)?host(?: ?name| header)?\b|\bhost header\b.{0,30}\b(invalid|not allowed|mismatch|rejected|not permitted)`)
+	hostRefused     = regexp.MustCompile(`(?i)\b(invalid|unknown|untrusted|unexpected|disallowed|bad|forbidden|rejected) (http_?)?host(?: ?name| header)?\b|\bhost(?:name)?[_ ](?:is[_ ])?not[_ ](?:allowed|permitted|trusted)\b|\bhost header\b.{0,30}\b(invalid|not allowed|mismatch|rejected|not permitted)`)
 	refusedHost     = regexp.MustCompile(`(?i)\bhost\b.{0,80}\b(not allowed|not permitted|blocked|rejected|refused|not in|only)\b|\b(blocked|rejected|refused|disallowed)\b.{0,60}\bhost\b`)
 	wayOut          = regexp.MustCompile(`(?i)allow-?list|white-?list|egress|proxy|destination|outbound|firewall|\bip\b|policy`)
 	proofAddress    = regexp.MustCompile(`(?i)\bht[um]\b`)
@@ -58,6 +58,17 @@ var claimNames = [][2]string{{"sub", "subject"}, {"exp", "expiration"}, {"iss", 
 var personFields = []string{
 	"X-Webauth-User", "X-Remote-User", "Remote-User", "X-Forwarded-User", "X-Forwarded-Email", "X-Auth-Request-User", "X-Auth-Request-Email",
 	"X-Authentik-Username", "X-Forwarded-Preferred-Username", "Cf-Access-Jwt-Assertion", "X-Goog-Iap-Jwt-Assertion", "X-Amzn-Oidc-Data",
+}
+
+// personField returns the name of the field of personFields that h has, or that it has with
+// underscores in place of hyphens.
+func personField(h Fields) string {
+	for _, f := range h {
+		if slices.ContainsFunc(personFields, func(name string) bool { return strings.EqualFold(name, strings.ReplaceAll(f.Name, "_", "-")) }) {
+			return f.Name
+		}
+	}
+	return ""
 }
 
 // ofToken matches words about a part of a token. They do not say that the token is missing.
@@ -91,11 +102,8 @@ func (e *evidence) betweenFacts() {
 		}
 	}
 	if auth != nil {
-		for _, name := range personFields {
-			if r.Header.Has(name) {
-				e.add("front-names-person", Computed, name, "a front end names the person in %s, and Authorization stands beside it", e.quote(name))
-				break
-			}
+		if name := personField(r.Header); name != "" {
+			e.add("front-names-person", Computed, name, "a front end names the person in %s, and Authorization stands beside it", e.quote(name))
 		}
 	}
 	if strings.Contains(strings.ToLower(e.target.Path), "/proxy/") {

@@ -21,7 +21,7 @@ var (
 	cookieBlocked = regexp.MustCompile(`(?i)\bset-cookie\b.{0,300}\b(?:was|were|is) (?:blocked|rejected|ignored)\b|\bcookie\b.{0,120}\bhas been (?:rejected|blocked)\b|\bcookie\b["']* is too (?:large|big|long)\b|\bcookies? (?:larger|bigger) than\b|\bcookie size limit\b`)
 	stepUp        = regexp.MustCompile(`(?i)[?&](?:acr_values=|max_age=0(?:&|$)|vtr=)`)
 	plainNames    = regexp.MustCompile(`(?i)csrf|xsrf|^_?_?(?:g[ac]|gid|gat|utm\w*|fbp|hj\w*|cf_bm|cfduid|dd_s|ga_.*|lang|language|locale|i18n\w*|theme|color.?mode|timezone|tz|consent|cookie.?consent|redirect\w*|next-auth\.callback-url)$`)
-	signInForm    = regexp.MustCompile(`(?i)<input[^>]+type=["']?password|<title>[^<]{0,60}\b(?:log[ -]?in|sign[ -]?in)\b`)
+	signInForm    = regexp.MustCompile(`(?i)<input[^>]+type=["']?password|<title>[^<]{0,60}\b(?:log[ -]?in|sign[ -]?in|authentik|authelia|keycloak|pomerium|pangolin|tinyauth)\b`)
 	apiPath       = regexp.MustCompile(`(?i)/(?:api|rest|graphql|v\d+|rpc|ajax|odata|json)(?:/|$)|\.json$`)
 )
 
@@ -56,6 +56,9 @@ func (e *evidence) browserFacts() {
 		e.add("session-cookie-absent", Computed, "Cookie", "the names of the cookies are those of settings, statistics and checks; none is that of a session")
 	}
 	dest := strings.ToLower(r.Header.Get("Sec-Fetch-Dest"))
+	if access := strings.ToLower(r.Header.Get("Sec-Fetch-Storage-Access")); (access == "none" || access == "inactive") && len(cookies) == 0 {
+		e.add("storage-withheld", Computed, "Sec-Fetch-Storage-Access", "Sec-Fetch-Storage-Access is %s: the page is in a frame of another site, and the browser keeps its cookies back", e.quote(access))
+	}
 	if e.seen["cross-site"] && slices.Contains([]string{"iframe", "frame", "embed", "object"}, dest) {
 		e.add("framed-elsewhere", Computed, "Sec-Fetch-Dest", "a page of another site shows this one in a frame; browsers do not send cookies with SameSite=Lax or Strict there")
 	}
@@ -118,6 +121,8 @@ func (e *evidence) preflightFacts() {
 		e.add("preflight-lacks", Computed, "Access-Control-Allow-Origin", "the answer to the preflight does not allow the page %s", e.quote(origin))
 	case slices.Contains(list(asked, "Access-Control-Request-Headers"), "authorization") && !slices.Contains(fields, "authorization"):
 		e.add("preflight-lacks", Computed, "Access-Control-Allow-Headers", "the answer to the preflight does not allow Authorization, which * does not include (Fetch s4.8)")
+	case !slices.Contains(fields, "*") && slices.ContainsFunc(list(asked, "Access-Control-Request-Headers"), func(name string) bool { return !slices.Contains(fields, name) }):
+		e.add("preflight-lacks", Computed, "Access-Control-Allow-Headers", "the answer to the preflight does not allow each field that the page sends (Fetch s4.8)")
 	case !slices.Contains([]string{"get", "head", "post"}, method) && !slices.Contains(methods, method) && !slices.Contains(methods, "*"):
 		e.add("preflight-lacks", Computed, "Access-Control-Allow-Methods", "the answer to the preflight does not allow the method %s", e.quote(method))
 	}

@@ -611,7 +611,7 @@ func (e *evidence) unsent(signIn bool) {
 	if e.response.Status == 407 && e.seen["proxy-authorization-sent"] {
 		return // the credentials that the refusal is about
 	}
-	if slices.ContainsFunc(personFields, r.Header.Has) {
+	if personField(r.Header) != "" {
 		return // a front end names the user
 	}
 	if r.Header.Has("X-Amz-Date") || r.Header.Has("DPoP") || signedAddress(e.target) || bytes.Contains(r.Body, []byte("UsernameToken")) {
@@ -866,8 +866,14 @@ func (e *evidence) schemeless(c *credential, value string) {
 		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
 	default:
 		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
+		if wordAlone.MatchString(value) {
+			e.add("word-for-secret", Computed, c.place, "the field has a word of the program in place of credentials: %s", e.quote(value))
+		}
 	}
 }
+
+// wordAlone matches words that programs write into Authorization if they have no credentials.
+var wordAlone = regexp.MustCompile(`^(?i:anonymous|none|guest|public|unauthenticated|no-?auth|disabled|false|true)$`)
 
 // gluedNot are schemes with names that also begin ordinary tokens.
 var gluedNot = map[string]bool{"token": true, "session": true, "client": true, "oauth": true, "flyv1": true, "apikey": true, "signature": true, "mutual": true}

@@ -39,7 +39,8 @@ func TestForms(t *testing.T) {
 		"server-store-mangled":       {"argon2: hash is not in the correct format", "crypto/bcrypt: hashedSecret too short to be a bcrypted password"},
 		"metadata-missing":           {"Incompatible auth server: does not support dynamic client registration", "no valid metadata found at any discovery endpoint"},
 		"refresh-refused":            {"pkce verification failed", "code_verifier_missing"},
-		"oauth-client-refused":       {"unregistered redirect_uri"},
+		"network-not-allowed":        {"Untrusted upstream", "remote is not a trusted proxy"},
+		"oauth-client-refused":       {"unregistered redirect_uri", "The 'redirect_uri' parameter does not match any of the registered ones."},
 		"": {"Access to the file is read by all", "The request has no time", "You may wait here", "Use another key of the keyboard", "The signature of the letter", "Configuration of the page", "Missing permission to speak",
 			"The form was sent across the site", "the algorithm of this server", "Sign in to see your groups", "This is plain text"},
 	} {

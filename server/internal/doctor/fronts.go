@@ -55,6 +55,9 @@ var edges = []struct{ field, contains, name string }{
 	{"Cf-Mitigated", "", "Cloudflare"},
 }
 
+// frontCookie matches names of cookies of a sign-in in front of an application.
+var frontCookie = regexp.MustCompile(`^(?:authentik_proxy|_oauth2_proxy|CF_Authorization|mod_auth_openidc_session|_forward_auth$|_pomerium|VouchCookie|tinyauth-session|AWSELBAuthSessionCookie|AppServiceAuthSession)`)
+
 // fronts lists products that sign users in before they pass a request to another program.
 var fronts = []string{"OAuth2 Proxy", "Authelia or Authentik", "Cloudflare Access", "Google Identity-Aware Proxy", "Oathkeeper"}
 
@@ -104,15 +107,18 @@ func (e *evidence) frontFacts() {
 			e.add("front-product", Computed, "response", "the answer is one of a sign-in in front of the application: %s", p.Name)
 		}
 	}
-	for _, name := range personFields {
-		if e.request.Header.Has(name) && !e.request.Header.Has("Authorization") {
-			e.add("person-in-field", Computed, name, "the field %s names the user, as front ends send it to the server behind them", e.quote(name))
-			break
+	for _, name := range cookieNames(e.request.Header) {
+		if frontCookie.MatchString(name) {
+			e.add("front-cookie", Computed, "Cookie", "the cookie %s is that of a sign-in in front of the application", e.quote(name))
 		}
 	}
-	for i := range e.credentials {
-		if c := &e.credentials[i]; c.kind == secretInField && strings.Contains(c.place, "_") {
-			e.add("underscore-in-name", Computed, c.place, "the name of the field %s has an underscore; nginx and Apache drop such fields unless they are configured otherwise", e.quote(c.place))
+	person := personField(e.request.Header)
+	if person != "" && !e.request.Header.Has("Authorization") {
+		e.add("person-in-field", Computed, person, "the field %s names the user, as front ends send it to the server behind them", e.quote(person))
+	}
+	for _, f := range e.request.Header {
+		if strings.Contains(f.Name, "_") && (f.Name == person || slices.ContainsFunc(e.credentials, func(c credential) bool { return c.kind == secretInField && c.place == f.Name })) {
+			e.add("underscore-in-name", Computed, f.Name, "the name of the field %s has an underscore; nginx and Apache drop such fields unless they are configured otherwise", e.quote(f.Name))
 		}
 	}
 	if e.target.Scheme == "http" && !localHost(e.target.Hostname()) {
@@ -266,7 +272,7 @@ func (e *evidence) besideFacts() {
 			{anonymousOff, "default-denies", "the configuration refuses each request that it does not allow explicitly"},
 			{hidesField, "challenge-hidden", "the configuration removes or replaces the challenge"},
 		} {
-			if !e.seen[f.id] && f.form.MatchString(line) {
+			if !e.seen[f.id] && f.form.MatchString(line) && !(f.id == "setting-lacks" && secretMade.MatchString(line)) {
 				e.add(f.id, Computed, w.at, "%s: %s", f.text, e.quoteLine(line))
 			}
 		}

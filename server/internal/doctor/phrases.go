@@ -322,8 +322,8 @@ func (e *evidence) saidFacts() {
 		if e.reported[w.text] && len(e.meaning[w.text]) == 0 {
 			continue // the name of a code says the same as the code
 		}
-		if w.by == byServer && e.hollow(w.text) {
-			continue
+		if w.by == byServer && e.hollow(w.text) || w.by == byLog && passesOn.MatchString(w.text) {
+			continue // a line of a configuration tells no reason
 		}
 		all := w.topics()
 		told := map[string]bool{} // topics of this text

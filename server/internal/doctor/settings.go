@@ -78,7 +78,7 @@ func (e *evidence) settingFacts() {
 				e.add(p.fact, p.source, w.at, "%s: %s", p.say, e.quote(strings.TrimSpace(w.text)))
 			}
 		}
-		if m := innerCall.FindStringSubmatch(w.text); m != nil && e.target.Host != "" && !strings.EqualFold(m[1], e.target.Host) && !sameSite(m[1], e.target.Hostname()) {
+		if m := innerCall.FindStringSubmatch(w.text); m != nil && !strings.Contains(w.text, "<a href") && e.target.Host != "" && !strings.EqualFold(m[1], e.target.Host) && !sameSite(m[1], e.target.Hostname()) {
 			e.add("inner-call-refused", Computed, w.at, "the log has a request to another server, which was answered %s: %s", m[2], e.quote(strings.TrimSpace(w.text)))
 		}
 	}

@@ -112,6 +112,9 @@ func (e *evidence) tokenTimes(c *credential) {
 	if !dated {
 		return
 	}
+	if d := ref.Sub(iat); !iat.IsZero() && d >= 0 && d <= 5*time.Second {
+		e.add("token-fresh", Computed, "claim iat", "%s: one of several servers with another clock may refuse it", compare("iat", iat))
+	}
 	if d := iat.Sub(ref); !iat.IsZero() && d > 0 && d <= clockLeeway {
 		e.add("iat-just-ahead", Computed, "claim iat", "%s", compare("iat", iat))
 	}

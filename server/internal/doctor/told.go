@@ -33,6 +33,9 @@ var (
 	certificateForeign = regexp.MustCompile(`(?i)\bcertificate validation failed, subject was\b|\bclient certificate failed validation\b|\bclient(?:'s|-side)? (?:ssl |tls )?cert\w*\b.{0,80}(?:not trust|untrusted|unknown (?:ca|authority|issuer)|self-?signed|(?:another|other|private|wrong) CA|not signed by|not in the (?:list|bundle))`)
 	signInLogged       = regexp.MustCompile(`(?i)\bPOST\s+\S*(?:sign-?in|log-?in|sessions?|authenticate)\b\S*.*\s20[014]\b`)
 	refusalLogged      = regexp.MustCompile(`(?i)\bGET\s+/\S*.*\s401\b`)
+	secretMade         = regexp.MustCompile(`(?i)\b(?:generat\w+|creat\w+|using)\b.{0,12}\b(?:random|new|temporary|ephemeral)\b.{0,16}\b(?:secret|key)\b|\b(?:secret|key)\b.{0,24}\b(?:auto-?generated|randomly generated|generated randomly)\b`)
+	passesHost         = regexp.MustCompile(`(?i)\bproxy_set_header\s+"?Host\b|\bProxyPreserveHost\s+on\b`)
+	passesOn           = regexp.MustCompile(`(?i)^\s*(?:proxy_pass|proxy_set_header|ProxyPass)\s`)
 	noteLine           = regexp.MustCompile(`^# .*(?:Authorization|\b30[1278]\b|OPTIONS|Set-Cookie|\.netrc|\.conf\b|config)`)
 	addressTorn        = regexp.MustCompile(`(?i)\b(?:resolve|lookup|find|connect to|getaddrinfo \w+)\b[^\r\n]{0,30}[\s'"][^\s/@'"]*@[\w.-]+|://[^/\s@'"]*@[^/\s@'"]*@|://[^/\s@'"]*[#?][^/\s@'"]*@`)
 	tlsAlert           = regexp.MustCompile(`(?i)\balert\b|\bhandshake\b|SSL routines|\btls:|x509|SSLError|SSL_read|certificate verif|ssl_client_verify`)
@@ -72,6 +75,21 @@ func (e *evidence) linesBeside(data bool) (lines []passage) {
 func (e *evidence) lineFacts() {
 	if strings.EqualFold(e.request.Header.Get("Upgrade"), "websocket") || e.target.Scheme == "ws" || e.target.Scheme == "wss" {
 		e.add("websocket", Computed, "request", "the request asks for a WebSocket (RFC 6455)")
+	}
+	var front, host passage
+	for _, w := range e.linesBeside(false) {
+		if passesOn.MatchString(w.text) {
+			front = w
+		}
+		if passesHost.MatchString(w.text) {
+			host = w
+		}
+		if secretMade.MatchString(w.text) {
+			e.add("secret-made", Computed, w.at, "the server makes a new secret when it starts, so older tokens and sessions end: %s", e.quoteLine(w.text))
+		}
+	}
+	if front.text != "" && host.text == "" {
+		e.add("host-not-passed", Computed, front.at, "the lines of the front end do not pass the field Host on; the server behind it sees another name than Origin has")
 	}
 	e.clientLines()
 	e.placeFacts()
