@@ -684,7 +684,8 @@ func (e *evidence) credentialFacts() {
 		if c.mark != "" && !formMark.MatchString(c.mark) && (describes(c.mark) == "" || c.kind != secretInAuthorization && c.kind != secretInField || c.scheme == "basic") {
 			e.words = append(e.words, newPassage(c.place, c.mark, byPerson))
 		}
-		if c.scheme == "bearer" || c.scheme == "dpop" || c.kind == secretInQuery && strings.EqualFold(c.place, "parameter access_token") {
+		if c.scheme == "bearer" || c.scheme == "dpop" || c.kind == secretInQuery && strings.EqualFold(c.place, "parameter access_token") ||
+			c.place == "body member access_token" && strings.Contains(strings.ToLower(e.request.Header.Get("Content-Type")), "form-urlencoded") {
 			tokens[c.place] = true
 		}
 		if c.scheme != "" && c.kind != secretAlone {

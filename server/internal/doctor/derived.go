@@ -208,6 +208,9 @@ func statusWords(words []string) bool {
 	})
 }
 
+// missedSchemes lists schemes that a server names where it misses credentials.
+var missedSchemes = []string{"bearer", "basic", "dpop"}
+
 // namedCredential adds facts about the credential that the server missed and the request has in
 // another place.
 func (e *evidence) namedCredential() {
@@ -223,6 +226,11 @@ func (e *evidence) namedCredential() {
 		header := strings.Contains(text, " authorization ") || strings.Contains(text, " bearer ") || strings.Contains(text, " jwt ")
 		if key && !header && e.seen["authorization-sent"] && !e.seen["key-sent"] {
 			e.add("none-names-key", Computed, w.at, "the server requires a key in another field, and the request has only Authorization")
+		}
+		if auth := e.sent(secretInAuthorization); auth != nil && slices.Contains(missedSchemes, auth.scheme) && !strings.Contains(text, " "+auth.scheme+" ") {
+			if i := slices.IndexFunc(missedSchemes, func(s string) bool { return strings.Contains(text, " "+s+" ") }); i >= 0 {
+				e.add("none-names-scheme", Computed, w.at, "the server misses the scheme %s, and the request has %s", e.quote(missedSchemes[i]), e.quote(auth.scheme))
+			}
 		}
 		if header && !key && e.seen["key-sent"] && e.seen["authorization-absent"] {
 			e.add("none-names-authorization", Computed, w.at, "the server requires Authorization, and the request has a key elsewhere")

@@ -46,7 +46,7 @@ var forms = func() []form {
 			`\bnot allowed (?:for|by|in) (?:this|your|the) organi[sz]ation\b|\b(?:outside|within) (?:its|your|the) organi[sz]ation\b|\bapproved by (?:an |your |the )?(?:\w+ )?admin|\badmin(?:istrator)?[- ]approv|` +
 			`\b(?:hasn't|has not|not) (?:been )?approved (?:this|the|for|by|to)\b|\bforbids access via\b`},
 		{"request-signature-mismatch", true, "signature raw", `\bsignatures?\b.{0,40}\b(?:event payload|for payload|webhook)\b|\bwebhook signature\b.{0,20}\b(?:invalid|fail\w*|mismatch|verif\w+)|\bpassed as the raw\b|\braw request body\b`},
-		{"upstream-refused", true, "response indicates", `\bresponse indicates failure,? status=(?:40[013])\b`},
+		{"upstream-refused", true, "response indicates upstream", `\bupstream[ _](?:(?:auth\w* )?(?:failure|failed)|refus\w+|unauthori[sz]ed)\b|\bresponse indicates failure,? status=(?:40[013])\b`},
 		{"cookie-not-sent", true, "cookie", `\b(?:browser|request) (?:does not|doesn't|did not|didn't) (?:contain|have|send|include)\b.{0,24}\bcookies?\b|\bcookies? (?:are|is|seems? to be|may be|must be) (?:disabled|blocked|enabled|turned o\w+)\b|\benable (?:your )?cookies\b`},
 		{"wrong-audience", true, "aud resource service", `\bservice not (?:enabled|found) (?:with)?in (?:the )?domain\b|\brequested resource (?:is )?(?:invalid|not (?:allowed|registered|supported))\b|\bresource (?:indicator|parameter)\b.{0,30}\b(?:invalid|not|match|mismatch|unknown)\b|["']aud["'] claim\b.{0,24}(?:match|value|valid)|\bin ["']aud["']|\bcontain resource id\b|\btoken resource\b.{0,60}\bis not\b|\bdid not match the ["']?aud\b`},
 		{"unknown-signing-key", true, "pem keys key", `\bno (?:pem|keys?) (?:have been |was |were )?found\b|\bkeys tried\b|\binvalid (?:jwt )?key id\b`},

@@ -139,6 +139,8 @@ var rules = []rule{
 	{"required-field-missing", "none-names-key", strong + weak, "field"},
 	{"wrong-credential-kind", "none-names-key", weak, "field"},
 	{"wrong-scheme", "none-names-key", weak, "field"},
+	{"wrong-scheme", "none-names-scheme", strong + weak + base, "scheme"},
+	{"header-stripped", "none-names-scheme", contradicts, "scheme"},
 	{"required-field-missing", "error-invalid_request !product-code", weak, "error"},
 	{"required-field-missing", "token-address error-invalid_request said:none", strong + weak, "error"},
 	{"no-credentials", "token-address error-invalid_request", contradicts, "token"},
@@ -439,6 +441,9 @@ var rules = []rule{
 	{"claim-missing", "kid-absent said:claim-missing", strong + weak, "claim"},
 	{"claim-missing", "claim-absent said:claim-missing !error-insufficient_scope", strong, "claim"},
 	{"claim-missing", "claim-absent error-invalid_token", weak, "claim"},
+	{"claim-missing", "said:claim-missing !log:claim-missing log:wrong-issuer", contradicts, "log"}, // "invalid claims": the log names the claim
+	{"claim-missing", "said:claim-missing !log:claim-missing log:wrong-audience", contradicts, "log"},
+	{"claim-missing", "said:claim-missing !log:claim-missing log:expired", contradicts, "log"},
 
 	{"revoked", "worked-before exp-ahead", strong, "history"},
 	{"revoked", "worked-before", weak, "history"},
@@ -450,6 +455,7 @@ var rules = []rule{
 	{"session-ended", "cookie-cleared !cross-site !said:cross-site-refused", strong + weak + base, "cookie"},
 	{"session-ended", "cookie-cleared", weak, "cookie"},
 	{"session-ended", "cookie-sent to-sign-in", strong, "cookie"},
+	{"session-ended", "cookie-sent usual:no-credentials status-401", strong + base, "cookie"},
 	{"session-ended", "to-sign-in error-in-address", contradicts, "address"}, // the error is the reason
 	{"identity-unknown-here", "usual:not-permitted product-code !code:identity-unknown-here !usual:identity-unknown-here", -weak, "coded"},
 	{"session-ended", "none-sent !body-unseen !cookie-cleared", -weak, "sent"},
@@ -705,6 +711,7 @@ var rules = []rule{
 	{"metadata-missing", "metadata-unreachable", weak, "document"},
 	{"metadata-missing", "server-metadata-unreachable", strong + weak, "document"},
 	{"metadata-missing", "metadata-address refused", strong + weak + base, "document"},
+	{"metadata-missing", "metadata-address usual:wrong-place", contradicts, "place"}, // the server knows no such name of itself
 	{"metadata-missing", "resource-differs", decides, "document"},
 	{"metadata-missing", "resource-metadata-inner none-sent", leads, "document"},
 	{"no-credentials", "resource-metadata-inner", contradicts, "document"},
