@@ -34,7 +34,7 @@ var (
 	jwtNamed        = regexp.MustCompile(`(?i)\bjw[tse]\b|json ?web ?token|jose|compact serialization`)
 	togetherWords   = regexp.MustCompile(`(?i)\bat the same time|simultaneous|\btogether\b|\bboth\b|\bmore than one\b|\bonly one\b|\bmultiple\b|mutually|\balso (has|set|sent|present)|\bcombin|\bnot .{1,40} and .{1,40}\bboth|\bconflict`)
 	originNamed     = regexp.MustCompile(`(?i)\borigins?\b`)
-	userUnknown     = regexp.MustCompile(`(?i)\b(user|account|member|principal|subject|identity|profile|person|login)\b.{0,40}\b(not found|unknown|does(?: not|n't) exist|not registered|not recogni[sz]ed|no longer exists|not provisioned|not mapped)|\b(no such|unknown|unable to find|could not find|cannot find|couldn't find|no matching|no) (?:user|account|member|principal|profile)\b`)
+	userUnknown     = regexp.MustCompile(`(?i)\b(user|account|member|principal|subject|identity|profile|person|login)\b.{0,40}\b(not found|unknown|does(?: not|n't) exist|not registered|not recogni[sz]ed|no longer exists|not provisioned|not mapped)|\b(no such|unknown|unable to find|could not find|cannot find|couldn't find|no matching|no) (?:user|account|member|principal|profile)\b(?: project\b)?`)
 	otherRefusal    = regexp.MustCompile(`(?i)\b(401|403|unauthorized|forbidden)\b.{0,60}\b(for url|from|returned by|by|remote|upstream|backend)\b|\b(upstream|backend|remote|downstream|provider|responded|returned)\b.{0,80}\b(401|403|unauthorized|forbidden)\b|status code (?:of )?(?:401|403)`)
 	hostRefused     = regexp.MustCompile(`(?i)\b(invalid|unknown|untrusted|unexpected|disallowed|bad|forbidden|rejected) (http_?)?host(?: ?name| header)?\b|\bhost(?:name)?[_ ](?:is[_ ])?not[_ ](?:allowed|permitted|trusted)\b|\bhost header\b.{0,30}\b(invalid|not allowed|mismatch|rejected|not permitted)`)
 	refusedHost     = regexp.MustCompile(`(?i)\bhost\b.{0,80}\b(not allowed|not permitted|blocked|rejected|refused|not in|only)\b|\b(blocked|rejected|refused|disallowed)\b.{0,60}\bhost\b`)
@@ -202,7 +202,7 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 			e.add("said-together", Computed, w.at, "the request has two sets of credentials, and the server speaks of two")
 		}
 	}
-	if m := userUnknown.FindString(w.text); m != "" && !strings.Contains(strings.ToLower(m), "session") {
+	if m := userUnknown.FindString(w.text); m != "" && !strings.Contains(strings.ToLower(m), "session") && !strings.HasSuffix(strings.ToLower(m), " project") {
 		e.add("user-unknown-said", Said, w.at, "the text says that the user is unknown: %s", e.quote(w.text))
 	}
 	if e.request.Header.Has("DPoP") && proofAddress.MatchString(w.text) {

@@ -45,6 +45,8 @@ var forms = func() []form {
 		{"organisation-rule", false, "sso saml organi approv forbids", `\b(?:sso|saml|single sign-on)\b.{0,30}\b(?:required|enforced|mandatory|needed)\b|\brequired to (?:sign|log) in (?:with|via|through|using) (?:sso|saml|single)\b|` +
 			`\bnot allowed (?:for|by|in) (?:this|your|the) organi[sz]ation\b|\b(?:outside|within) (?:its|your|the) organi[sz]ation\b|\bapproved by (?:an |your |the )?(?:\w+ )?admin|\badmin(?:istrator)?[- ]approv|` +
 			`\b(?:hasn't|has not|not) (?:been )?approved (?:this|the|for|by|to)\b|\bforbids access via\b`},
+		{"bad-signature", true, "cryptographic", `\berror in cryptographic primitive\b`},
+		{"wrong-credential-kind", false, "length characters", `\b(?:key|token|secret)\b.{0,24}\b(?:length (?:of )?\d+,? (?:should|must|but|expected|instead)|(?:must|should|has to) (?:be|have) (?:exactly )?\d+ (?:hex )?(?:characters|digits))\b`},
 		{"request-signature-mismatch", true, "signature raw", `\bsignatures?\b.{0,40}\b(?:event payload|for payload|webhook)\b|\bwebhook signature\b.{0,20}\b(?:invalid|fail\w*|mismatch|verif\w+)|\bpassed as the raw\b|\braw request body\b`},
 		{"upstream-refused", true, "response indicates upstream", `\bupstream[ _](?:(?:auth\w* )?(?:failure|failed)|refus\w+|unauthori[sz]ed)\b|\bresponse indicates failure,? status=(?:40[013])\b`},
 		{"cookie-not-sent", true, "cookie", `\b(?:browser|request) (?:does not|doesn't|did not|didn't) (?:contain|have|send|include)\b.{0,24}\bcookies?\b|\bcookies? (?:are|is|seems? to be|may be|must be) (?:disabled|blocked|enabled|turned o\w+)\b|\benable (?:your )?cookies\b`},

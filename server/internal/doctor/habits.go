@@ -169,6 +169,9 @@ func userFits(c *credential, want string) bool {
 	return strings.EqualFold(c.user, want)
 }
 
+// gitlabFields are the fields that GitLab takes its tokens in, by the beginning of a token.
+var gitlabFields = map[string]string{"glpat": "PRIVATE-TOKEN", "glcbt": "JOB-TOKEN", "gldt-": "Deploy-Token"}
+
 // jobPath matches the addresses of GitLab that take the token of a job.
 var jobPath = regexp.MustCompile(`(?i)/api/v4/(?:job(?:/|$)|projects/[^/]+/(?:packages|jobs/[^/]+/(?:artifacts|trace)|jobs/artifacts|releases|trigger|terraform|secure_files|environments|deployments|registry)|groups/[^/]+/-/packages|packages)`)
 
@@ -212,6 +215,9 @@ func (e *evidence) habitFacts() {
 		if job := strings.EqualFold(c.place, "JOB-TOKEN") || strings.EqualFold(c.place, "parameter job_token") || strings.Contains(c.value, "CI_JOB_TOKEN") || strings.HasPrefix(c.value, "glcbt-"); job &&
 			strings.Contains(e.target.Path, "/api/v4/") && !jobPath.MatchString(e.target.Path) {
 			e.add("job-token-elsewhere", Computed, c.place, "the token is that of a job; GitLab takes it at few addresses, and not at this one")
+		}
+		if field := gitlabFields[c.value[:min(len(c.value), 5)]]; field != "" && c.kind == secretInField && !strings.EqualFold(c.place, field) && (strings.EqualFold(c.place, "PRIVATE-TOKEN") || strings.EqualFold(c.place, "JOB-TOKEN") || strings.EqualFold(c.place, "Deploy-Token")) {
+			e.add("secret-of-wrong-kind", Computed, c.place, "GitLab takes a token of this kind in the field %s", field)
 		}
 		if c.scheme == "bearer" && jobMark.MatchString(c.mark) && strings.Contains(e.target.Path, "/api/v4/") {
 			e.add("form-not-taken", Computed, c.place, "GitLab takes the token of a job in the field JOB-TOKEN; the request has it as Bearer")

@@ -242,6 +242,7 @@ func (e *evidence) challengeFacts() {
 	hasError := false
 	for _, c := range e.challenges {
 		e.claimsWanted(c)
+		e.tokenAddress(c)
 		if code := c.errorCode(); code != "" {
 			hasError = true
 			e.add("error-"+code, Coded, "WWW-Authenticate error", "error is %s (RFC 6750 s3.1, RFC 9449 s7.1)", e.quote(code))
@@ -321,6 +322,24 @@ func (e *evidence) metadataAddress(c challenge) {
 		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, with the port %s, which the address of the request does not have", e.quote(named), u.Port())
 	case u.Scheme == "http" && e.target.Scheme == "https":
 		e.add("resource-metadata-inner", Computed, e.challengeField(), "resource_metadata is %s, http behind https", e.quote(named))
+	}
+}
+
+// tokenAddress adds facts if a client cannot reach the address that the realm of a registry names.
+func (e *evidence) tokenAddress(c challenge) {
+	realm, _ := c.Param("realm")
+	_, service := c.Param("service")
+	here := e.target.Hostname()
+	if !service || !strings.EqualFold(c.Scheme, "bearer") || !strings.Contains(realm, "://") {
+		return
+	}
+	u, err := url.Parse(realm)
+	switch {
+	case err != nil || u.Host == "" || strings.Contains(u.Hostname(), ":") && !strings.Contains(u.Host, "["):
+		e.add("challenge-address-unreadable", Computed, e.challengeField(), "the realm %s is no address", e.quote(realm))
+	case here == "" || localHost(here) || strings.EqualFold(here, u.Hostname()):
+	case localHost(u.Hostname()) && publicHost(here) || clusterName.MatchString(u.Hostname()):
+		e.add("token-address-inner", Computed, e.challengeField(), "the realm is %s, an inner name; the address is of %s", e.quote(realm), e.quote(e.target.Host))
 	}
 }
 
@@ -432,6 +451,11 @@ func (e *evidence) earlierFacts(x *Exchange, last bool) {
 	}
 	if status >= 300 && status < 400 {
 		e.redirectFacts(x, before, last)
+	}
+	if last && (status == 201 || status == 202) && x.Request.Header.Has("Authorization") && !e.request.Header.Has("Authorization") && e.request.Whole {
+		if to := parseTarget(&Request{URL: x.Response.Header.Get("Location")}); to.Host != "" && originOf(to) != originOf(before) && to.Path == e.target.Path {
+			e.add("lost-at-redirect", Computed, "history", "Location led from %s to %s, and the client dropped Authorization", e.quote(originOf(before)), e.quote(originOf(to)))
+		}
 	}
 	if strings.EqualFold(x.Request.Method, "OPTIONS") {
 		switch {

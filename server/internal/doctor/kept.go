@@ -27,6 +27,8 @@ var keptForms = []*regexp.Regexp{
 var (
 	keptList  = regexp.MustCompile(`"(?:auths|credHelpers)"\s*:\s*\{(.*)`) // of docker, podman, helm and kubelet
 	keptEntry = regexp.MustCompile(`"(?:https?://)?([\w-]+(?:\.[\w-]+)*(?::\d+)?)(?:/[\w./-]*)?"\s*:\s*(?:\{|")`)
+	// keptCertificate matches settings and switches of clients with a certificate.
+	keptCertificate = regexp.MustCompile(`(?i)^\s*(?:client-certificate(?:-data)?\s*:|client_cert\s*[=:]|sslcert\s*=|ssl_cert\s*[=:])|\s--cert[ =]|\bhttp\.sslcert\b`)
 	// keptSign matches names of files, settings and commands with credentials of registries.
 	keptSign = regexp.MustCompile(`(?i)"cred(?:Helpers|sStore)"|\.terraformrc|terraform\.rc|credentials\.tfrc|\.cargo/credentials|^\s*\[registr(?:y|ies\.[\w-]+)\]|\bregistry\.configs\."|` +
 		`\bkeyring\b|imagePullSecrets|registries\.yaml|<server>\s*<id>|\bCARGO_REGISTRIES_\w+_TOKEN|\bTF_TOKEN_\w+|\bPOETRY_HTTP_BASIC_\w+|\bUV_INDEX_\w+_(?:USERNAME|PASSWORD)|packageSourceCredentials|http-basic\.|--pass-credentials|--docker-server\b|\bnpmRegistries\b|\bnpmAuthToken\b|\.yarnrc`)
@@ -51,6 +53,9 @@ func (e *evidence) keptFacts() {
 		}
 		if keptSign.MatchString(line) {
 			e.add("configuration-named", Computed, place, "the input has a line of the client's configuration: %s", e.quoteLine(line))
+		}
+		if keptCertificate.MatchString(line) {
+			e.add("certificate-configured", Computed, place, "the client has a certificate: %s", e.quoteLine(line))
 		}
 		if m := foreignHash.FindStringSubmatch(line); m != nil && slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == "a container registry" }) {
 			e.add("hash-unreadable", Computed, place, "the file of passwords has a hash of the form %s; the registry reads only bcrypt", e.quote(m[1]))

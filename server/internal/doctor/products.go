@@ -457,8 +457,12 @@ func (e *evidence) meant(entries []codeEntry, code string) (list []codeEntry) {
 	if len(list) > 0 {
 		return list
 	}
-	if _, value, ok := strings.Cut(code, "="); slices.Contains(oauthErrors, code) || ok && slices.Contains(oauthErrors, value) {
+	_, value, named := strings.Cut(code, "=")
+	if slices.Contains(oauthErrors, code) || named && slices.Contains(oauthErrors, value) {
 		return nil // a code of a standard is no code of a product
+	}
+	if (value == "unauthorized" || value == "unauthenticated") && len(e.products) > 0 {
+		return nil // servers of every kind write it, and the server is known
 	}
 	for _, entry := range entries {
 		if entry.of.Unmistakable && !(plainWords(code) && e.codedHere()) {

@@ -564,6 +564,8 @@ func (e *evidence) signatureFacts() {
 		e.add("session-token-sent", Computed, "X-Amz-Security-Token", "the keys are temporary")
 	} else if e.request.Whole && q["x-amz-security-token"] == "" && (temporaryKey.MatchString(auth) || strings.HasPrefix(q["x-amz-credential"]+q["awsaccesskeyid"], "ASIA")) {
 		e.add("session-token-absent", Computed, "Credential", "the key is a temporary one (ASIA…) and X-Amz-Security-Token is missing")
+	} else if e.request.Whole && !h.Has("X-Oss-Security-Token") && !h.Has("X-Acs-Security-Token") && q["security-token"]+q["x-oss-security-token"] == "" && (temporaryKeyOSS.MatchString(auth) || strings.HasPrefix(q["ossaccesskeyid"]+q["x-oss-credential"], "STS.")) {
+		e.add("session-token-absent", Computed, "Credential", "the key is a temporary one (STS.…) and its security token is missing")
 	}
 	if strings.HasPrefix(auth, "AWS4-") && strings.Contains(auth, " ") && !e.seen["scheme-glued"] {
 		signed = true
@@ -635,6 +637,9 @@ func (e *evidence) cavageFields() {
 
 // temporaryKey matches a temporary access key of AWS in Authorization.
 var temporaryKey = regexp.MustCompile(`^AWS(?:4-HMAC-SHA256 Credential=| )ASIA`)
+
+// temporaryKeyOSS matches a temporary access key of Alibaba Cloud in Authorization.
+var temporaryKeyOSS = regexp.MustCompile(`^(?:OSS |OSS4-HMAC-SHA256 Credential=|ACS3-HMAC-SHA256 Credential=)STS\.`)
 
 // regexpTimestamp matches the time of a signed request, in seconds or milliseconds.
 var regexpTimestamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(\d{10,13})"?`)
