@@ -194,7 +194,8 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 	if alternatives.MatchString(w.text) {
 		e.add("alternatives-told", Said, w.at, "the server itself names several reasons: %s", e.quote(w.text))
 	}
-	if e.seen["opaque-sent"] && jwtNamed.MatchString(w.text) && !e.seen["jwt-cut"] {
+	field := e.sent(secretInField)
+	if (e.seen["opaque-sent"] || e.seen["authorization-absent"] && field != nil && field.scheme == "bearer" && field.token == nil && !field.masked) && jwtNamed.MatchString(w.text) && !e.seen["jwt-cut"] {
 		e.add("jwt-read-here", Computed, w.at, "the server speaks of a JWT, and the token sent is none")
 	}
 	if e.has("key-beside-authorization") || e.has("authorization-sent", "key-sent") || e.has("authorization-sent", "cookie-sent") || e.has("two-tokens") {

@@ -282,19 +282,19 @@ func (e *evidence) servicePlace() {
 }
 
 // otherNames lists names of fields that programs send in place of Authorization.
-var otherNames = []string{"authentication", "authorisation", "bearer", "auth-header", "authorization-header"}
+var otherNames = []string{"authentication", "authenticate", "authorisation", "authorize", "authorise", "authorized", "bearer", "auth-header", "auth_header", "authorization-header", "http_authorization", "http-authorization", "www-authenticate"}
 
 // nearAuthorization reports whether a name is Authorization with one or two letters wrong, or a word in its place.
 func nearAuthorization(name string) bool {
 	name = strings.ToLower(name)
 	const want = "authorization"
-	if name == want || len(name) > len(want)+2 {
+	if name == want {
 		return false
 	}
 	if slices.Contains(otherNames, name) {
 		return true
 	}
-	return explain.Distance(name, want) <= 2
+	return len(name) <= len(want)+2 && !strings.HasPrefix(name, "x-") && explain.Distance(name, want) <= 2
 }
 
 // misplacedFields adds facts about a misspelled Authorization field and about Authorization in the query.

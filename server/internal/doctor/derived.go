@@ -69,6 +69,10 @@ func (e *evidence) reasonFacts() {
 		if usual {
 			continue
 		}
+		if topic == "expired" && f.Source == Said && e.seen["exp-ahead"] && slices.ContainsFunc(e.words, func(w passage) bool { return w.by == byServer && orInvalid.MatchString(w.text) }) {
+			e.add("invalid-not-expired", Computed, f.At, "the server says that the token is expired or invalid, and exp lies ahead: %s", f.Text)
+			continue
+		}
 		if slices.Contains(claimCauses, topic) {
 			e.add("said-claim", f.Source, f.At, "%s", f.Text)
 		}
@@ -191,6 +195,9 @@ func (e *evidence) markedTimeFacts() {
 		e.add("mark-time-wrong", Said, "Date", "the input says that the time of the request is wrong")
 	}
 }
+
+// orInvalid matches texts that name an expired token as one of two reasons.
+var orInvalid = regexp.MustCompile(`(?i)\binvalid(?: or |/)(?:has )?expired\b|\bexpired(?: or |/)(?:is )?invalid\b`)
 
 // markedStamp matches words in place of the time of a signed request.
 var markedStamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(<[^<>]+>)`)

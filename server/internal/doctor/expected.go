@@ -295,6 +295,8 @@ var expectations = []expectation{
 	{"wrong-secret", "basic-sent public-service", "app-password-needed account-not-active"},
 	{"wrong-secret", "basic-sent", "app-password-needed server-store-mangled"},
 	{"wrong-place", "status-404", "not-permitted insufficient-scope"},
+	{"wrong-status", "to-sign-in authorization-sent", "wrong-scheme server-misconfigured"},
+	{"wrong-status", "to-sign-in cookie-sent", "session-ended no-credentials"},
 	{"prefix-missing", "scheme-missing", "wrong-secret wrong-credential-kind"},
 	{"wrong-secret", "key-sent token-field", "expired revoked"},
 	{"wrong-secret", "key-sent !model-address", "wrong-place"},

@@ -25,7 +25,9 @@ var forms = func() []form {
 		{"server-misconfigured", true, "configur backend scheme config readable material directory secret pem pubkey file key", `\b(?:no|missing) (?:auth\w*|identity|log-?in) (?:back-?ends?|schemes?|providers?|realms?)\b|` +
 			`\b(?:isn't configured|bad[_ ]config)\b|\bno configured (?:[\w-]+ ){1,4}match|^.{0,60}\bmis-?configured\b|\bnot (?:properly|fully|correctly|set-? ?up|configurated)(?: configur\w+| set-? ?up)?\b.{0,20}(?:\bfor\b|,|$)|` +
 			`\b(?:no such file or directory|not readable|key material)\b|\blacks? (?:a |the )?(?:jwt )?secret\b|\bsecret or public key must be\b|` +
-			`\b(?:pars\w+|invalid|malformed) (?:pub(?:lic)?[ _-]?key|pem|x\.?509)\b|\b(?:could not|cannot|can't|failed to|unable to) (?:open|read|load) (?:\w+ ){0,3}(?:file|certificate bundle|keystore)\b|\bno (?:\w+ )?file was specified\b`},
+			`\b(?:pars\w+|invalid|malformed) (?:pub(?:lic)?[ _-]?key|pem|x\.?509)\b|\b(?:could not|cannot|can't|failed to|unable to) (?:open|read|load) (?:\w+ ){0,3}(?:file|certificate bundle|keystore)\b|\bno (?:\w+ )?file was specified\b|` +
+			`\b(?:secret|key)\b.{0,60}\b(?:at least|greater than|shorter than|less than|minimum|not secure enough)\b.{0,40}\bbits\b|\bkey byte array is \d+ bits\b|\bhmac key is \d+ bytes long\b|\bprovided key is too short\b`},
+		{"ntlm-connection", true, "handshake", `\banonymous request\b.{0,40}\bbetween\b.{0,40}\bhandshake\b`},
 		{"account-not-active", true, "expired", `\b(?:user )?account (?:has )?expired\b|\bexpired account\b|\buser expired\b`},
 		{"server-store-mangled", true, "bcrypt argon hash passwordencoder htpasswd", `\b(?:bcrypt|argon2|passwordencoder)\b|\bhash (?:is not in|could not be|is not a valid)\b|\bvalid \w+ hash\b|\bhtpasswd encryption\b`},
 		{"metadata-missing", true, "registration resource discover metadata oauth", `\b(?:dynamic|automatic) client registration\b|\bprotected resource\b.{0,60}\b(?:match|metadata)\b|\bfailed to discover oauth\b|\bno valid metadata\b|\bdoes not implement oauth\b|\bincompatible auth server\b`},
@@ -78,7 +80,7 @@ var forms = func() []form {
 			`\bmore permissions required\b|\bnot configured with the appropriate (?:\w+ ){0,2}permissions\b`},
 		{"wrong-credential-kind", false, "type refresh key token delegated", `\b(?:different|wrong|another|other) (?:token |key |credential )?type\b|\bonly non-refresh\b|\bnot an? (?:user|bot|service|admin|secret|public|server) (?:api )?(?:key|token)\b|` +
 			`\bmust be made with an? \w+ (?:key|token)\b|\bdelegated (?:auth\w*|permission|access)|\b(?:key|token) expected\b|\bwith legacy (?:api )?(?:keys?|tokens?)\b`},
-		{"not-permitted", false, "group org team role require", `\b(?:not|doesn't|does not)(?: appear)? (?:in|a member of|member of|belong to|have the right)\b.{0,24}\b(?:groups?|orgs?|organi[sz]ations?|teams?|roles?)\b|` +
+		{"not-permitted", false, "group org team role require private owner", `\bprivate resource (?:access|creation)\b|\breference to the owner\b|\b(?:not|doesn't|does not)(?: appear)? (?:in|a member of|member of|belong to|have the right)\b.{0,24}\b(?:groups?|orgs?|organi[sz]ations?|teams?|roles?)\b|` +
 			`\bdoes not meet 'require'ments\b|\bpermissions violation\b|\bdenied by default\b`},
 		{"malformed-credentials", false, "padding encoding segment json claims jws header format", `\b(?:invalid|incorrect|wrong|bad|illegal) (?:\w+ ){0,2}(?:padding|encoding|segments?(?: length)?)\b|` +
 			`\b(?:jws|jwt|token|claims set|payload)\b.{0,30}\b(?:(?:in|not (?:a )?)valid json|json object|header is invalid)|\bpars\w+ claims\b|\bclaims? pars\w+ failed\b|\bformat of the (?:token|key|header) is (?:invalid|incorrect)\b|\binvalid claims encoding\b|` +

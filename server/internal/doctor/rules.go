@@ -36,6 +36,8 @@ var rules = []rule{
 	{"no-credentials", "none-sent code:no-credentials", strong + weak + base, "none"},
 	{"no-credentials", "configuration-named", contradicts, "context"},
 	{"no-credentials", "challenge-unreadable", -weak, "grammar"},
+	{"no-credentials", "client-waits none-sent no-challenge status-401", -weak, "waits"},
+	{"no-credentials", "cookie-sent said:login !session-cookie-absent", -weak, "cookie"},
 	{"no-credentials", "none-sent status-401 said:login", strong + weak, "none"},
 	{"no-credentials", "none-sent status-401 bare-challenge", strong + weak, "none"},
 	{"no-credentials", "none-sent status-401", strong, "none"},
@@ -127,7 +129,8 @@ var rules = []rule{
 	{"edge-refused", "status-403 front-ddos-guard", strong, "front"},
 	{"edge-refused", "status-403 front-qrator", strong, "front"},
 	{"two-sign-ins-one-field", "authorization-sent to-sign-in-elsewhere", strong, "front"},
-	{"two-sign-ins-one-field", "sign-in-address to-sign-in-elsewhere", strong, "front"}, // the sign-in of the program lies behind another one
+	{"two-sign-ins-one-field", "person-signs-in basic-sent said:bad-token !challenged", strong + weak + base, "front"}, // the program read the credentials of a front end as its own
+	{"two-sign-ins-one-field", "sign-in-address to-sign-in-elsewhere", strong, "front"},                                // the sign-in of the program lies behind another one
 	{"edge-refused", "edge-asks authorization-sent", strong + weak + base, "edge"},
 	{"no-credentials", "none-sent to-sign-in-elsewhere", strong + weak, "none"},
 
@@ -388,7 +391,9 @@ var rules = []rule{
 	{"clock-wrong", "mark-future said:not-yet-valid", strong + weak, "clock"},
 	{"clock-wrong", "mark-time-wrong", strong + weak, "clock"},
 	{"clock-wrong", "said:not-yet-valid !nbf-far-ahead !begin-named", strong + base, "begin"},
-	{"clock-wrong", "exp-ahead said:expired", strong, "disagree"},
+	{"clock-wrong", "exp-ahead said:expired !invalid-not-expired", strong, "disagree"},
+	{"expired", "invalid-not-expired", contradicts, "either"},
+	{"bad-signature", "invalid-not-expired jwt-sent", strong, "either"},
 	{"clock-wrong", "said:expired said:clock-wrong signed-request", weak, "both"}, // a signed request is as old as its time
 	{"clock-wrong", "exp-just-past", weak, "near"},
 	{"clock-wrong", "address-not-expired said:expired", strong, "disagree"},
@@ -468,6 +473,7 @@ var rules = []rule{
 	{"session-ended", "cookie-sent said:login", strong, "cookie"},
 	{"session-ended", "exp-ahead said:session-ended", weak, "ahead"},
 	{"session-ended", "said:login authorization-sent", base, "login"},
+	{"session-ended", "may:session-ended authorization-sent !cookie-sent", -weak, "sent"},
 
 	{"refresh-refused", "error-invalid_grant grant-refresh_token !product-code", leads, "error"},
 	{"refresh-refused", "grant-refresh_token refused", strong, "grant"},
@@ -593,6 +599,7 @@ var rules = []rule{
 	{"ntlm-connection", "ntlm-last-refused", strong + weak, "ntlm"},
 	{"ntlm-connection", "ntlm-middle", weak, "ntlm"},
 	{"ntlm-connection", "ntlm-first ntlm-sent offers-ntlm !ntlm-middle", strong, "ntlm"}, // the second message did not come
+	{"ntlm-connection", "said:ntlm-connection negotiate-sent", strong, "connection"},
 	{"no-credentials", "log:ntlm-connection", contradicts, "ntlm"},
 	{"no-credentials", "code:ntlm-connection", contradicts, "ntlm"},
 	{"no-credentials", "usual:ntlm-connection", contradicts, "ntlm"},
@@ -921,7 +928,9 @@ var rules = []rule{
 	{"prefix-missing", "other-scheme-named", -weak, "named"},
 	{"not-a-jwt", "jwt-read-here said:bad-token", strong + weak, "jwt"},
 	{"not-a-jwt", "jwt-read-here said:malformed-credentials", strong + weak, "jwt"},
+	{"not-a-jwt", "jwt-read-here said:wrong-secret", strong + weak, "jwt"},
 	{"not-a-jwt", "jwt-read-here", strong, "jwt"},
+	{"wrong-secret", "jwt-read-here said:wrong-secret", -weak, "jwt"},
 	{"wrong-secret", "jwt-read-here said:bad-token", -weak, "jwt"},
 	{"wrong-secret", "usual:wrong-credential-kind said:bad-token !usual:wrong-secret", -weak, "code-less"}, // the code says which token is bad
 	{"ambiguous-credentials", "said-together", strong + weak, "two"},
@@ -1354,6 +1363,8 @@ var rules = []rule{
 
 	// Requests of browsers.
 	{"cross-site-refused", "guard-absent status-401 silent !authorization-sent", strong + weak, "guard"},
+	{"cross-site-refused", "guard-absent status-401 said:not-permitted !authorization-sent", strong + weak, "guard"},
+	{"cross-site-refused", "guard-absent status-401 said:login !authorization-sent", strong + weak, "guard"},
 	{"cross-site-refused", "guard-absent status-403 silent !authorization-sent", strong + weak, "guard"},
 	{"cross-site-refused", "guard-sent unsafe-method status-403 silent !authorization-sent", strong, "guard"},
 	{"cross-site-refused", "cookie-sent origin-sent unsafe-method status-403 silent !authorization-sent", base, "page"},
@@ -1607,6 +1618,8 @@ var rules = []rule{
 	{"credentials-not-chosen", "netrc-agent basic-sent !said-special", weak, "client"},
 	{"credentials-not-chosen", "client-tool authorization-sent said-nothing !status-404", base, "client"},
 	{"credentials-not-chosen", "field-misnamed", strong + weak, "client"},
+	{"wrong-place", "field-misnamed", weak, "client"},
+	{"no-credentials", "field-misnamed", contradicts, "context"},
 	{"stray-characters", "note-variable-inside", leads, "note"},
 	{"oauth-client-refused", "note-variable-inside", contradicts, "shell"},
 	{"placeholder", "variable-empty note-variable-unset", leads, "empty"},
