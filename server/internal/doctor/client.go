@@ -22,7 +22,7 @@ var (
 	// credentialWord has to match too.
 	programForm = regexp.MustCompile(`^\s*(?:\$ \S|PS ?[A-Z]?:?[^>]{0,60}> |>>> |In \[\d+\]: |(?:var|let|const|final|auto|val|local|my|set|export|curl_setopt(?:_array)?|await|import|using|use|env|with)\b.{0,40}[\s(:=]|` +
 		`[$@]?[A-Za-z_][\w.]*(?:->|::|\.|\[)[\w"'.\]]{1,60}\s*(?:\(|=[^=\s]|= |\[)|[$@]?[A-Za-z_][\w.-]*(?:\s+(?:=|:=|=>)\s+\S|=["'$<{\[])|[A-Za-z_][\w.]*\(["'$\w]|["']?[\w-]+["']?\s*(?:=>|:)\s*(?:["'{\[$<]|Bearer |Basic |Token |\*{3})|` +
-		`-{1,2}[A-Za-z][\w-]*[ =]|[A-Z]\w+(?:<[^<>]*>)? \w+ = |\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:)`)
+		`-{1,2}[A-Za-z][\w-]*[ =]|[A-Z]\w+(?:<[^<>]*>)? \w+ = |\.[A-Za-z]\w*\(|@[\w/-]+[:=]|<(?:server|servers|repository|repositories|settings|add|packageSourceCredentials)\b|[\w.~/-]+\.(?:json|xml|toml|ini|cfg|conf|ya?ml|properties|rc|env|tf|gradle|py|js|ts|php|go|cs|rb|java)\s*:|provider "|- [a-z_]+:|[a-z_.]+: \w+=\S+ \w+=\S)`)
 	// requestCall matches a call of a library for HTTP with fields.
 	requestCall    = regexp.MustCompile(`(?i)^\s*(?:(?:const |let |var )?[\w, ]+\s*:?=\s*)?(?:await )?(?:requests|httpx|axios|fetch|session|client|http|urllib3?|got|aiohttp|ky|superagent|req)\b[.(].*\bheaders?\b`)
 	formBody       = regexp.MustCompile(`^[\w.-]+=[^\s]*(?:&[\w.-]+=|$)`)
@@ -30,7 +30,7 @@ var (
 	// setsCredentials matches source code that sets credentials for its requests.
 	setsCredentials = regexp.MustCompile(`(?i)["'\[(:]\s*(?:(?:proxy-)?authorization|x-api-key|api-?key|x-auth-token)["'\])]*\s*\]?\s*(?:=>|[:,=])|\bauthorization\s*[:=]\s*["'` + "`" + `$]|NetworkCredential\(|UsernamePasswordCredentials|\bsetCredentials\(|\badd_password\(|CredentialsProvider|` +
 		`HTTP(?:Basic|Digest)Auth|\bauth\s*[=:]\s*[({\["']|CURLOPT_(?:USERPWD|USERNAME|XOAUTH2_BEARER)|\b(?:set_?)?basic_?auth(?:entication)?\s*[(=:]|\bset_?bearer_?(?:auth|token)?\(|bearer_?(?:token|auth)?\s*[(=]|with_?(?:token|auth|credentials)\(|` +
-		`AuthenticationHeaderValue|DefaultRequestHeaders|\bpreemptive\b|\burl_(?:username|password)\b|\bforce_basic_auth\b|-H\s*["']?(?:Authorization|X-Api-Key)|--user[ =]|(?:^|\s)-u \S+:\S|\bpasswordCredentials\b|\bgetPasswordAuthentication\b|\bhttp_?auth\s*[(=:]`)
+		`AuthenticationHeaderValue|DefaultRequestHeaders|\bpreemptive\b|\burl_(?:username|password)\b|\bforce_basic_auth\b|-H\s*["']?(?:Authorization|X-Api-Key)|--user[ =]|(?:^|\s)-u \S+:\S|\bpasswordCredentials\b|\bgetPasswordAuthentication\b|\b(?:url_)?user(?:name)?["']?\s*[=:]\s*\S.{0,120}\bpass(?:word|wd)?["']?\s*[=:]|\bhttp_?auth\s*[(=:]`)
 	// bodyFields matches header fields inside a body: the program passed them as the wrong argument.
 	bodyFields = regexp.MustCompile(`(?i)(?:["']headers["']\s*:\s*\{[^{}]*|^\s*\{\s*)["'](?:authorization|x-api-key|api-key|x-auth-token)["']\s*:|^(?:headers(?:\[|%5B)|authorization=)`)
 )
@@ -46,6 +46,9 @@ var netrcAgent = regexp.MustCompile(`(?i)^(?:python-requests|httpie|rest-client|
 
 // noCORS matches the option of fetch that drops fields.
 var noCORS = regexp.MustCompile(`(?i)\bmode['"]?\s*:\s*['"]no-cors['"]`)
+
+// needsChallenge matches the renewal of tokens in the plugin Auth of the ktor client, which reads the challenge first.
+var needsChallenge = regexp.MustCompile(`\brefreshTokens ?\{`)
 
 // keyWord matches a part of a key.
 var keyWord = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
@@ -213,6 +216,8 @@ var secretPlaces = []struct {
 	{regexp.MustCompile(`\bplaid\.com$`), regexp.MustCompile(`^access-production-`), regexp.MustCompile(`^production\.`), "production.plaid.com"},
 	{regexp.MustCompile(`\.lightning\.force\.com$`), regexp.MustCompile(`^00D`), regexp.MustCompile(`\.my\.`), "the API, NAME.my.salesforce.com"},
 	{regexp.MustCompile(`\bnewrelic\.com$|\bnr-data\.net$`), regexp.MustCompile(`^eu01xx`), regexp.MustCompile(`eu0?1?\.`), "the region EU"},
+	{regexp.MustCompile(`\bpypi\.org$`), regexp.MustCompile(`^pypi-AgENdGVzdC5weXBpLm9yZ`), regexp.MustCompile(`^test\.`), "test.pypi.org"},
+	{regexp.MustCompile(`\bpypi\.org$`), regexp.MustCompile(`^pypi-AgEIcHlwaS5vcm`), regexp.MustCompile(`^(?:upload\.)?pypi\.org$`), "pypi.org"},
 	{regexp.MustCompile(`\bapi\.mailchimp\.com$`), regexp.MustCompile(`-us1$`), regexp.MustCompile(`^us1\.`), "us1.api.mailchimp.com"},
 }
 
@@ -229,6 +234,9 @@ func (e *evidence) clientLines() {
 	for _, w := range e.words {
 		if w.by == byLog && setsCredentials.MatchString(w.text) && programLine(w.text) {
 			e.add("program-sets", Computed, w.at, "the program sets credentials: %s", e.quoteLine(w.text))
+		}
+		if w.by == byLog && needsChallenge.MatchString(w.text) {
+			e.add("client-needs-challenge", Computed, w.at, "the client renews its token only after a challenge: %s", e.quoteLine(w.text))
 		}
 		if w.by == byLog && noCORS.MatchString(w.text) {
 			e.add("page-no-cors", Computed, w.at, "the mode of the request is no-cors, in which a page cannot set Authorization (Fetch s2.2.2)")

@@ -130,7 +130,7 @@ var (
 	proxmoxValue     = regexp.MustCompile(`^[^\s!@]+@[\w.-]+![\w.-]+[=:][^\s=:!]+$`)
 	markWords        = regexp.MustCompile(`<([^<>]{2,120})>`)
 	placeholderShape = regexp.MustCompile(`(?i)^["']?(?:null|undefined|none|nil|nan|\(null\)|\[object object\]|\[object promise\]|` +
-		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|insert|put)[-_ a-z]*>|` +
+		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\{[a-z_][a-z0-9_.]*[:-][^{}]*\}|\$\(.*\)|\$\{\{.*\}\}|=?\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|insert|put)[-_ a-z]*>|` +
 		`(?:your|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
 	// maybeCoverUp matches placeholders that people also write in place of a secret that they do not show.
 	maybeCoverUp = regexp.MustCompile(`(?i)^["']?(?:<?(?:your|insert|put|enter|replace)|\$[a-z_]|\{[a-z_]+\}|%[a-z_]+%)`)
@@ -141,7 +141,7 @@ var (
 		`System\.[A-Z][\w.]*(?:` + "`" + `\d)?(?:\[.*\])?|(?:[a-z]\w*\.)+[A-Z]\w*@[0-9a-f]{5,8}|(?:var|local|module|data|self|this)\.[A-Za-z_][\w.]*|Promise ?\{.*|\(\) ?=>.*|function ?\(.*|\$env:\w+|process\.env\.\w+|os\.(?:environ|getenv).*|System\.getenv.*|secrets\.\w+|op://\S+|ref\+\w+://\S+|vault:\S+|!secret \w+|!vault.*|arn:aws:(?:secretsmanager|ssm):\S+|projects/[^/]+/secrets/\S+|@Microsoft\.KeyVault\(.*|ENC\[.*|ENC\(.*|/run/secrets/\S+|file://\S+|(?:~|\.)?/(?:etc|home|root|var|secrets?|opt)/\S+)["']?$`)
 	// printedValue matches a secret with the name of its type around it.
 	printedValue = regexp.MustCompile(`^(?:Optional|Some|Just|Right|Ok|Present|Secret|SecretStr|String|Token|AccessToken|str|bytes|Buffer)\(.+\)?$|^b['"].+['"]$|^&?\{[A-Za-z].*\}$|^Optional\[.*\]$`)
-	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:my[-_ ]?)?(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt|password)|true|false)["']?$`)
+	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:my[-_ ]?)?(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt|password)|(?:[a-z]{2,16}[-_]){1,4}(?:token|key|secret|jwt|password)|true|false)["']?$`)
 	tokenShape   = regexp.MustCompile(`^[A-Za-z0-9._~+/=|:!-]+$`)
 	schemeWord   = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
 )
@@ -936,12 +936,13 @@ func (e *evidence) basicForm(c *credential, value string) {
 	}
 	if user != "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("password-empty", Computed, at, "the password is empty")
-		if plainName.MatchString(user) && c.shape == nil {
+		if len(user) > 2 && plainName.MatchString(user) && c.shape == nil {
 			e.add("name-without-password", Computed, at, "the password behind the user name is empty")
 		}
 	}
 	if user == "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("empty-credential", Computed, at, "user and password are empty")
+		e.add("pair-empty", Computed, at, "user and password are empty")
 	}
 }
 

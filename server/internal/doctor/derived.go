@@ -221,7 +221,7 @@ var missedSchemes = []string{"bearer", "basic", "dpop"}
 // namedCredential adds facts about the credential that the server missed and the request has in
 // another place.
 func (e *evidence) namedCredential() {
-	if !e.seen["said:none"] && !e.seen["code:no-credentials"] {
+	if !e.seen["said:none"] && !e.seen["code:no-credentials"] && !e.seen["code:header-stripped"] {
 		return
 	}
 	for _, w := range e.words {

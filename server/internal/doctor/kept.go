@@ -19,6 +19,7 @@ var keptForms = []*regexp.Regexp{
 	regexp.MustCompile(`\bregistry\.configs\."([\w.-]+(?::\d+)?)"\.auth\b`),                                                         // containerd
 	regexp.MustCompile(`^\s*https?://[^\s/@:]*:[^\s/@]*@([\w.-]+(?::\d+)?)`),                                                        // .git-credentials
 	regexp.MustCompile(`--docker-server[= ](?:https?://)?([\w.-]+(?::\d+)?)`),                                                       // kubectl create secret
+	regexp.MustCompile(`"ServerURL"\s*:\s*"(?:https?://)?([\w.-]+(?::\d+)?)`),                                                       // the answer of a credential helper of Docker
 	regexp.MustCompile(`"matchHost"\s*:\s*"(?:https?://)?([\w.-]+(?::\d+)?)`),                                                       // renovate
 	regexp.MustCompile(`^\s*"?(?:https?://)?([\w-]+(?:\.[\w-]+)+(?::\d+)?)(?:/[\w./-]*)?"?\s*:\s*\{\s*"?(?:auth|username|email)\b`), // docker, one entry a line
 }

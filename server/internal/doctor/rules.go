@@ -71,6 +71,10 @@ var rules = []rule{
 	{"credentials-not-chosen", "none-sent client-tool", weak, "tool"},
 	{"credentials-not-chosen", "none-sent configuration-named", strong + weak + base, "configuration"},
 	{"credentials-not-chosen", "configuration-named refused", strong, "configuration"},
+	{"credentials-not-chosen", "pair-empty configuration-named", leads, "configuration"}, // a library filled in the empty entry of a netrc file
+	{"credentials-not-chosen", "pair-empty configuration-named refused", strong, "pair"},
+	{"placeholder", "pair-empty configuration-named", contradicts, "pair"},
+	{"oauth-client-refused", "pair-empty", contradicts, "empty"},
 	{"credentials-not-chosen", "none-sent said:none", base, "tool"},
 	{"credentials-not-chosen", "scheme-not-set", decides, "client"},
 	{"credentials-not-chosen", "said:wrong-secret key-field-sent", base, "tool"},
@@ -208,6 +212,7 @@ var rules = []rule{
 	{"malformed-credentials", "basic-padding", strong + weak, "form"},
 	{"malformed-credentials", "scheme-glued", decides, "form"},
 	{"malformed-credentials", "scheme-twice", decides, "form"},
+	{"revoked", "scheme-twice", contradicts, "form"}, // the server read the second scheme as a part of the token
 	{"malformed-credentials", "scheme-colon", decides, "form"},
 	{"malformed-credentials", "not-parameters !digest-quoted !digest-qop-unoffered", decides, "form"},
 	{"malformed-credentials", "not-parameters", strong, "form"},
@@ -745,6 +750,7 @@ var rules = []rule{
 	{"challenge-faulty", "authorization-sent scheme-offered", contradicts, "read"}, // the client could choose a scheme
 	{"challenge-faulty", "no-challenge none-sent", base, "none"},
 	{"challenge-faulty", "no-challenge log:challenge-faulty", decides, "client"},
+	{"challenge-faulty", "no-challenge client-needs-challenge bearer-sent status-401", decides, "client"},
 	{"challenge-faulty", "no-challenge none-sent log:scheme-unusable", strong + weak, "client"},
 	{"challenge-faulty", "no-challenge exp-past", base, "none"},
 	{"no-credentials", "mcp no-challenge", -weak, "mcp"},
@@ -789,7 +795,7 @@ var rules = []rule{
 	{"not-permitted", "said:bad-token !said:not-permitted", -weak, "token"},
 	{"not-permitted", "said:account-not-active said:not-permitted", -weak, "less"}, // the reason says more
 	{"not-permitted", "said:wrong-secret !said:not-permitted", -weak, "token"},
-	{"malformed-credentials", "credentials-read !said:malformed-credentials !code:malformed-credentials", contradicts, "against"},
+	{"malformed-credentials", "credentials-read !said:malformed-credentials !code:malformed-credentials !scheme-twice", contradicts, "against"},
 	{"wrong-secret", "said:cross-site-refused key-field-sent", weak, "csrf"}, // after a wrong key the cookie counts
 	{"insufficient-scope", "quirk-permission-as-401 status-401 authorization-sent !basic-sent", base, "quirk"},
 	{"upstream-refused", "proxy-path status-401", weak, "path"},
@@ -1249,6 +1255,8 @@ var rules = []rule{
 	{"bad-signature", "token-address grant-jwt-bearer said-nothing refused", base, "grant"},
 	{"wrong-credential-kind", "token-as-password refused said-nothing", weak, "body"},
 	{"placeholder", "name-without-password refused said-nothing", strong + weak, "empty"},
+	{"placeholder", "name-without-password said:wrong-secret", leads, "empty"},
+	{"wrong-secret", "name-without-password", contradicts, "empty"},
 	{"metadata-missing", "resource-without-servers none-sent", leads, "document"},
 	{"no-credentials", "resource-without-servers", contradicts, "document"},
 	{"metadata-missing", "issuer-differs none-sent", leads, "document"},
@@ -1612,7 +1620,8 @@ var rules = []rule{
 
 	// The program that sent the request, and its environment.
 	{"credentials-not-chosen", "fields-in-body", decides, "client"},
-	{"credentials-not-chosen", "program-sets none-sent", leads, "client"},
+	{"credentials-not-chosen", "program-sets none-sent !offers-windows-only", leads, "client"},
+	{"scheme-unusable", "program-sets none-sent offers-windows-only", leads, "windows"},
 	{"no-credentials", "program-sets none-sent", contradicts, "context"},
 	{"no-credentials", "fields-in-body", contradicts, "context"},
 	{"credentials-not-chosen", "netrc-agent basic-sent !said-special", weak, "client"},

@@ -25,7 +25,6 @@ var otherPrefixes = []secretPrefix{
 	{"lin_oauth_", "Linear token"},
 	{"secret_", "Notion token"},
 	{"eyJrIjoi", "Grafana API key"},
-	{"nvapi-", "NVIDIA key"},
 	{"tfp_", "Typeform token"},
 	{"pul-", "Pulumi token"},
 	{"CFPAT-", "Contentful token"},
