@@ -216,7 +216,7 @@ func statusWords(words []string) bool {
 }
 
 // missedSchemes lists schemes that a server names where it misses credentials.
-var missedSchemes = []string{"bearer", "basic", "dpop"}
+var missedSchemes = []string{"bearer", "basic", "dpop", "digest"}
 
 // namedCredential adds facts about the credential that the server missed and the request has in
 // another place.
