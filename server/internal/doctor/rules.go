@@ -270,7 +270,7 @@ var rules = []rule{
 	{"not-a-jwt", "jwt-cut", strong + weak, "jwt"},
 	{"not-a-jwt", "jwe-sent status-401", strong + weak + base, "jwt"},
 	{"wrong-audience", "jwe-sent status-401", weak, "jwe"},
-	{"not-a-jwt", "opaque-sent said:malformed-credentials bearer-sent", strong + base, "jwt"}, // the form of the field is right
+	{"not-a-jwt", "opaque-sent said:malformed-credentials bearer-sent", strong, "jwt"},
 	{"not-a-jwt", "opaque-sent said:prefix-missing bearer-sent", strong + base, "jwt"},
 	{"not-a-jwt", "opaque-sent code:prefix-missing bearer-sent", strong + base, "jwt"},
 	{"not-a-jwt", "opaque-sent error-invalid_token", weak, "jwt"},
@@ -348,7 +348,8 @@ var rules = []rule{
 	{"oauth-client-refused", "error-invalid_client !product-code", strong + weak + base, "error"},
 	{"oauth-client-refused", "error-invalid_client token-address", strong + base, "error"}, // the code of a product names another reason
 	{"oauth-client-refused", "error-unauthorized_client", strong + weak, "error"},
-	{"oauth-client-refused", "client-address basic-sent said:wrong-secret", leads, "address"}, // the secret is that of the client
+	{"oauth-client-refused", "error-unauthorized_client reason:insufficient-scope", contradicts, "reason"}, // the client is known, and may not do this
+	{"oauth-client-refused", "client-address basic-sent said:wrong-secret", leads, "address"},              // the secret is that of the client
 	{"wrong-secret", "client-address basic-sent !grant-password", contradicts, "client"},
 	{"oauth-client-refused", "token-address status-401 !error-invalid_grant !product-code", strong, "address"},
 
@@ -395,6 +396,7 @@ var rules = []rule{
 	{"clock-wrong", "dpop-iat-ahead", decides, "clock"},
 	{"clock-wrong", "mark-future said:not-yet-valid", strong + weak, "clock"},
 	{"clock-wrong", "mark-time-wrong", strong + weak, "clock"},
+	{"clock-wrong", "error-invalid_client said:clock-wrong", strong + weak + base, "assertion"}, // the time of the client's assertion
 	{"clock-wrong", "said:not-yet-valid !nbf-far-ahead !begin-named", strong + base, "begin"},
 	{"clock-wrong", "exp-ahead said:expired !invalid-not-expired", strong, "disagree"},
 	{"expired", "invalid-not-expired", contradicts, "either"},
