@@ -149,7 +149,7 @@ var (
 // keyFields are names of fields with a key, beside those of SecretField.
 var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret|` +
 	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|license-?key|pat|` +
-	`key|authentication|authorization|appcheck|jwt-assertion|oidc-data|.*token|honeycomb-team|verify|apca-api-.*|kc-api-(?:key|sign))$`)
+	`key|authentication|authorization|appcheck|jwt-assertion|oidc-data|.*token|honeycomb-team|verify|apca-api-.*|ibm-client-id|kc-api-(?:key|sign))$`)
 
 // secretMark matches a mask in place of a secret. A field of any name may have one.
 var secretMark = regexp.MustCompile(`(?i)^<[^<>]{0,60}\b(?:api[_ -]?)?(?:key|token|secret|password|jwt|credentials?)\b[^<>]{0,60}>$`)
@@ -807,6 +807,9 @@ func (e *evidence) fieldForm(c *credential) {
 	if value[0] == '{' && strings.Contains(value, `":`) && (c.scheme == "bearer" || c.scheme == "token") {
 		e.add("structure-as-secret", Computed, at, "the value behind the scheme is a JSON object")
 		return
+	}
+	if c.place == "Authorization" && strings.HasPrefix(e.request.Header.Get("Authorization"), c.scheme+" ") && (c.scheme == "bearer" || c.scheme == "basic") {
+		e.add("scheme-lower-case", Computed, at, "the scheme is written %s; some servers take it with a capital only, although case does not matter (RFC 9110 s11.1)", e.quote(c.scheme))
 	}
 	if !e.valueForm(c) {
 		e.basicForm(c, value)

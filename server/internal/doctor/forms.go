@@ -23,7 +23,7 @@ var forms = func() []form {
 		needs, re string
 	}{
 		{"server-misconfigured", true, "configur backend scheme config readable material directory secret pem pubkey file key", `\b(?:no|missing) (?:auth\w*|identity|log-?in) (?:back-?ends?|schemes?|providers?|realms?)\b|` +
-			`\b(?:isn't configured|bad[_ ]config)\b|\bno configured (?:[\w-]+ ){1,4}match|^.{0,60}\bmis-?configured\b|\bnot (?:properly|fully|correctly|set-? ?up|configurated)(?: configur\w+| set-? ?up)?\b.{0,20}(?:\bfor\b|,|$)|` +
+			`\b(?:isn't configured|bad[_ ]config)\b|\b(?:signing|public|verification|shared) (?:key|secret) (?:must be|needs to be|has to be) (?:specified|set|configured|provided|defined)\b|\bno configured (?:[\w-]+ ){1,4}match|^.{0,60}\bmis-?configured\b|\bnot (?:properly|fully|correctly|set-? ?up|configurated)(?: configur\w+| set-? ?up)?\b.{0,20}(?:\bfor\b|,|$)|` +
 			`\b(?:no such file or directory|not readable|key material)\b|\blacks? (?:a |the )?(?:jwt )?secret\b|\bsecret or public key must be\b|` +
 			`\b(?:pars\w+|invalid|malformed) (?:pub(?:lic)?[ _-]?key|pem|x\.?509)\b|\b(?:could not|cannot|can't|failed to|unable to) (?:open|read|load) (?:\w+ ){0,3}(?:file|certificate bundle|keystore)\b|\bno (?:\w+ )?file was specified\b|` +
 			`\b(?:secret|key)\b.{0,60}\b(?:at least|greater than|shorter than|less than|minimum|not secure enough)\b.{0,40}\bbits\b|\bkey byte array is \d+ bits\b|\bhmac key is \d+ bytes long\b|\bprovided key is too short\b`},
@@ -64,7 +64,7 @@ var forms = func() []form {
 		{"wrong-place", false, "belongs environment region credentials url cent", `\bdoes not match the \w+ this (?:api )?(?:key|token) belongs to\b|\b(?:in|for) this (?:api )?environment\b|\bplease use this region\b|\b(?:use of|with|using) (?:live|test|production|sandbox|demo) (?:account |mode |api )?(?:credentials|keys?|tokens?)\b|` +
 			`\bchange your (?:root|base) url\b|\bwrong data ?cent`},
 		{"expired", true, "long age time", `\bissued too long ago\b|\bmax(?:imum)? age exceeded\b|\bnot valid at the current time\b`},
-		{"none", true, "anonymous", `\banonymous (?:caller|user|token|access|request)s?\b.{0,40}\b(?:not|lacks?|denied|cannot)\b|\buser[= ]["<]{0,2}(?:system:)?anonymous\b`},
+		{"none", true, "anonymous unregistered", `\bunregistered callers?\b|\banonymous (?:caller|user|token|access|request)s?\b.{0,40}\b(?:not|lacks?|denied|cannot)\b|\buser[= ]["<]{0,2}(?:system:)?anonymous\b`},
 		{"required-field-missing", false, "header null must", `\bheader (?:x|[a-z]{2,8})-[\w-]+ (?:cannot|must not|may not) be (?:empty|null)|\bcannot be null or empty\b|\b(?:x-[\w-]+|user|tenant|namespace) must be (?:sent|set|given)\b`},
 		{"insecure-transport", false, "plain http insecure only", `\bplain ?-?(?:text)?(?: http)? (?:traffic|request|connection|auth\w*|login)\b|\bhttp request (?:was sent )?to an? https\b|` +
 			`\binsecure (?:url|connection|transport|channel|authentication)\b|\bonly (?:over|via|through) (?:https|ssl|tls)\b`},
@@ -80,8 +80,8 @@ var forms = func() []form {
 			`\bmore permissions required\b|\bnot configured with the appropriate (?:\w+ ){0,2}permissions\b`},
 		{"wrong-credential-kind", false, "type refresh key token delegated", `\b(?:different|wrong|another|other) (?:token |key |credential )?type\b|\bonly non-refresh\b|\bnot an? (?:user|bot|service|admin|secret|public|server) (?:api )?(?:key|token)\b|` +
 			`\bmust be made with an? \w+ (?:key|token)\b|\bdelegated (?:auth\w*|permission|access)|\b(?:key|token) expected\b|\bwith legacy (?:api )?(?:keys?|tokens?)\b`},
-		{"not-permitted", false, "group org team role require private owner", `\bprivate resource (?:access|creation)\b|\breference to the owner\b|\b(?:not|doesn't|does not)(?: appear)? (?:in|a member of|member of|belong to|have the right)\b.{0,24}\b(?:groups?|orgs?|organi[sz]ations?|teams?|roles?)\b|` +
-			`\bdoes not meet 'require'ments\b|\bpermissions violation\b|\bdenied by default\b`},
+		{"not-permitted", false, "group org team role require private owner contract subscription", `\bprivate resource (?:access|creation)\b|\breference to the owner\b|\b(?:not|doesn't|does not)(?: appear)? (?:in|a member of|member of|belong to|have the right)\b.{0,24}\b(?:groups?|orgs?|organi[sz]ations?|teams?|roles?)\b|` +
+			`\bdoes not meet 'require'ments\b|\bno (?:active |valid |approved )?(?:contract|subscription) for (?:this|the|your)\b|\bpermissions violation\b|\bdenied by default\b`},
 		{"malformed-credentials", false, "padding encoding segment json claims jws header format", `\b(?:invalid|incorrect|wrong|bad|illegal) (?:\w+ ){0,2}(?:padding|encoding|segments?(?: length)?)\b|` +
 			`\b(?:jws|jwt|token|claims set|payload)\b.{0,30}\b(?:(?:in|not (?:a )?)valid json|json object|header is invalid)|\bpars\w+ claims\b|\bclaims? pars\w+ failed\b|\bformat of the (?:token|key|header) is (?:invalid|incorrect)\b|\binvalid claims encoding\b|` +
 			`\b(?:decoding|read|parse)\w*\b.{0,10}\bjson (?:value|token)\b|\bwhile decoding from json\b`},

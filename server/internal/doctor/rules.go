@@ -135,6 +135,16 @@ var rules = []rule{
 	{"two-sign-ins-one-field", "authorization-sent to-sign-in-elsewhere", strong, "front"},
 	{"two-sign-ins-one-field", "person-signs-in basic-sent said:bad-token !challenged", strong + weak + base, "front"}, // the program read the credentials of a front end as its own
 	{"two-sign-ins-one-field", "sign-in-address to-sign-in-elsewhere", strong, "front"},                                // the sign-in of the program lies behind another one
+	{"wrong-scheme", "authorization-sent to-sign-in-elsewhere !challenged", weak, "front"},
+	{"header-stripped", "may:no-credentials jwt-sent status-401", weak, "none"},
+	{"malformed-credentials", "scheme-lower-case refused said-nothing", weak, "form"},
+	{"upstream-refused", "said:oauth-client-refused bearer-sent status-5xx !token-address !callback-address", leads, "client"}, // the server is the client
+	{"oauth-client-refused", "said:oauth-client-refused bearer-sent status-5xx !token-address !callback-address", contradicts, "client"},
+	{"wrong-scheme", "usual:wrong-scheme code:malformed-credentials bearer-sent", strong + base, "scheme"}, // the field was read by another scheme
+	{"malformed-credentials", "usual:wrong-scheme bearer-sent", contradicts, "scheme"},
+	{"wrong-secret", "said:oauth-client-refused key-field-sent !token-address !client-address", strong + weak + base, "client"}, // its ID is the key of the request
+	{"oauth-client-refused", "said:oauth-client-refused key-field-sent !token-address !client-address", contradicts, "client"},
+	{"bad-signature", "usual:bad-signature key-field-sent !authorization-sent !jwt-sent", contradicts, "token"},
 	{"edge-refused", "edge-asks authorization-sent", strong + weak + base, "edge"},
 	{"no-credentials", "none-sent to-sign-in-elsewhere", strong + weak, "none"},
 
