@@ -34,6 +34,7 @@ var (
 	jwtNamed        = regexp.MustCompile(`(?i)\bjw[tse]\b|json ?web ?token|jose|compact serialization`)
 	togetherWords   = regexp.MustCompile(`(?i)\bat the same time|simultaneous|\btogether\b|\bboth\b|\bmore than one\b|\bonly one\b|\bmultiple\b|mutually|\balso (has|set|sent|present)|\bcombin|\bnot .{1,40} and .{1,40}\bboth|\bconflict`)
 	originNamed     = regexp.MustCompile(`(?i)\borigins?\b`)
+	anonymousNamed  = regexp.MustCompile(`(?i)\b(?:user|principal|as|caller)\b[=: ]{0,2}["'<\\]{0,2}(?:system:)?anonymous\b`)
 	userUnknown     = regexp.MustCompile(`(?i)\b(user|account|member|principal|subject|identity|profile|person|login)\b.{0,40}\b(not found|unknown|does(?: not|n't) exist|not registered|not recogni[sz]ed|no longer exists|not provisioned|not mapped)|\b(no such|unknown|unable to find|could not find|cannot find|couldn't find|no matching|no) (?:user|account|member|principal|profile)\b(?: project\b)?`)
 	otherRefusal    = regexp.MustCompile(`(?i)\b(401|403|unauthorized|forbidden)\b.{0,60}\b(for url|from|returned by|by|remote|upstream|backend)\b|\b(upstream|backend|remote|downstream|provider|responded|returned)\b.{0,80}\b(401|403|unauthorized|forbidden)\b|status code (?:of )?(?:401|403)`)
 	hostRefused     = regexp.MustCompile(`(?i)\b(invalid|unknown|untrusted|unexpected|disallowed|bad|forbidden|rejected) (http_?)?host(?: ?name| header)?\b|\bhost(?:name)?[_ ](?:is[_ ])?not[_ ](?:allowed|permitted|trusted)\b|\bhost header\b.{0,30}\b(invalid|not allowed|mismatch|rejected|not permitted)`)
@@ -205,6 +206,9 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 	}
 	if m := userUnknown.FindString(w.text); m != "" && !strings.Contains(strings.ToLower(m), "session") && !strings.HasSuffix(strings.ToLower(m), " project") {
 		e.add("user-unknown-said", Said, w.at, "the text says that the user is unknown: %s", e.quote(w.text))
+	}
+	if anonymousNamed.MatchString(w.text) {
+		e.add("anonymous-named", Said, w.at, "the server names an anonymous user: %s", e.quote(w.text))
 	}
 	if e.request.Header.Has("DPoP") && proofAddress.MatchString(w.text) {
 		e.add("proof-address-said", Said, w.at, "the server speaks of the address in the proof: %s", e.quote(w.text))

@@ -770,7 +770,7 @@ func (e *evidence) valueForm(c *credential) bool {
 	if strings.Contains(plain, "\\n") || strings.Contains(plain, "\\r") || strings.Contains(plain, "\\u00") {
 		stray("escaped-line-end", `a line end written as \n stands in the secret`)
 	}
-	if e.seen["quirk-takes-escapes"] {
+	if e.seen["quirk-takes-escapes"] || c.scheme == "sharedaccesssignature" { // its parameters are %-escaped
 		return good
 	}
 	if escapeOfEdge.MatchString(plain) {

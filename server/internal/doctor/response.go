@@ -421,7 +421,7 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 			e.say(at, html.UnescapeString(htmlTag.ReplaceAllString(string(body[:min(len(body), 16<<10)]), " . ")), by)
 			return
 		}
-		for _, m := range xmlLeaf.FindAllSubmatch(body, 200) {
+		for _, m := range xmlLeaf.FindAllSubmatch(withoutMarks(body), 200) {
 			name, value := string(m[1]), html.UnescapeString(string(m[2]))
 			e.leaf(name, value, at+" "+name, by)
 		}
@@ -436,6 +436,20 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 	}
 	e.say(at, string(body), by)
 	e.embedded(string(body), at)
+}
+
+// openingTag matches a tag that opens an element, or a mark such as <id> in place of a value.
+var openingTag = regexp.MustCompile(`<([A-Za-z][\w.:-]*)(?: [\w ]{1,40})?>`)
+
+// withoutMarks returns an XML body without the brackets of marks: an element has an end.
+func withoutMarks(body []byte) []byte {
+	return openingTag.ReplaceAllFunc(body, func(tag []byte) []byte {
+		name, _, _ := bytes.Cut(tag[1:len(tag)-1], []byte(" "))
+		if bytes.Contains(body, append([]byte("</"), name...)) {
+			return tag
+		}
+		return tag[1 : len(tag)-1]
+	})
 }
 
 // pagePart matches the beginning of a part of an HTML page.

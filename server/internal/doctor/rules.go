@@ -351,7 +351,7 @@ var rules = []rule{
 	{"no-credentials", "body-unseen said:wrong-secret", contradicts, "unseen"},
 	{"no-credentials", "code:server-misconfigured", contradicts, "server"},
 	{"no-credentials", "body-unseen code:wrong-secret", contradicts, "unseen"},
-	{"no-credentials", "body-unseen code:not-permitted !code:no-credentials", contradicts, "unseen"},
+	{"no-credentials", "body-unseen code:not-permitted !code:no-credentials !anonymous-named", contradicts, "unseen"},
 	{"no-credentials", "secret-in-body", contradicts, "unseen"},
 	{"no-credentials", "body-unseen usual:wrong-secret", contradicts, "unseen"},
 
@@ -372,6 +372,9 @@ var rules = []rule{
 	{"wrong-secret", "address-expired-now", contradicts, "address"},
 	{"expired", "end-named !times-named", decides, "named"},
 	{"expired", "usual:wrong-secret session-token-sent", strong + weak, "temporary"},
+	{"expired", "session-token-sent status-403 silent", weak, "temporary"},
+	{"wrong-place", "session-token-sent silent", -weak, "temporary"},
+	{"wrong-secret", "session-token-sent silent", -weak, "temporary"},
 	{"expired", "mark-past said:expired", strong, "mark"},
 	{"expired", "mark-past may:expired", strong + weak, "mark"},
 	{"expired", "mark-past", weak, "mark"},
@@ -434,6 +437,7 @@ var rules = []rule{
 	{"wrong-audience", "aud-other-than-service", decides, "aud"},
 	{"wrong-audience", "none-sent !code:wrong-audience", impossible, "sent"},
 	{"wrong-audience", "aud-elsewhere said:wrong-audience", strong + weak, "aud"},
+	{"wrong-audience", "aud-not-of-cluster refused", strong + weak + base, "aud"},
 	{"wrong-audience", "aud-elsewhere refused", weak, "aud"}, // an audience is a name, not always a host
 	{"wrong-audience", "aud-elsewhere error-insufficient_scope", strong + weak, "aud"},
 	{"wrong-audience", "aud-of-vendor refused !token-without-scheme !scheme-missing", leads, "aud"},
@@ -586,6 +590,9 @@ var rules = []rule{
 	{"scheme-unusable", "ntlm-in-negotiate log-code", decides, "negotiate"},
 	{"scheme-unusable", "ntlm-in-negotiate said:wrong-scheme", decides, "negotiate"},
 	{"wrong-scheme", "ntlm-in-negotiate", contradicts, "negotiate"},
+	{"not-permitted", "none-sent anonymous-named", contradicts, "named"},
+	{"credentials-not-chosen", "earlier-credentials none-sent anonymous-named", strong + weak + base, "history"},
+	{"no-credentials", "none-sent anonymous-named", strong + weak + base, "none"},
 	{"not-permitted", "authorization-sent code:no-credentials", contradicts, "anonymous"}, // a rule for clients without credentials
 	{"wrong-scheme", "bearer-sent code:no-credentials code:not-permitted", strong, "anonymous"},
 	{"scheme-unusable", "offers-windows-only none-sent status-407", strong + weak + base, "windows"},
@@ -1478,6 +1485,7 @@ var rules = []rule{
 	{"session-ended", "said-good said-nothing", -weak, "good"},
 	{"insufficient-scope", "said-limited !basic-sent refused said-nothing", strong + base, "limited"},
 	{"not-permitted", "said-limited basic-sent refused said-nothing", strong, "limited"},
+	{"insufficient-scope", "mark:insufficient-scope said-limited refused", strong, "limited"},
 	{"not-permitted", "said-lesser refused said-nothing", strong, "limited"},
 	{"insufficient-scope", "said-lesser said-nothing", -weak, "lesser"}, // users have roles, tokens have scopes
 	{"not-permitted", "said-limited !basic-sent refused said-nothing", weak, "limited"},

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -221,6 +222,10 @@ func (e *evidence) tokenIdentity(c *credential) {
 		if service, _ := ch.Param("service"); service != "" && len(aud) > 0 && !slices.Contains(aud, service) {
 			e.add("aud-other-than-service", Computed, "claim aud", "aud is %s, the challenge names the service %s", e.quote(strings.Join(aud, " ")), e.quote(service))
 		}
+	}
+	if len(aud) > 0 && strings.HasPrefix(text(claims, "sub"), "system:serviceaccount:") && !slices.Contains(aud, iss) && !slices.Contains(aud, "api") && e.sent(secretInAuthorization) == c &&
+		slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == "Kubernetes" }) {
+		e.add("aud-not-of-cluster", Computed, "claim aud", "aud is %s; the API server of a cluster is the audience that iss names", e.quote(strings.Join(aud, " ")))
 	}
 	if len(aud) > 0 && e.target.Host != "" && e.sent(secretInAuthorization) == c {
 		elsewhere := true
@@ -570,7 +575,7 @@ func (e *evidence) signatureFacts() {
 	if strings.HasPrefix(auth, "AWS4-") && strings.Contains(auth, " ") && !e.seen["scheme-glued"] {
 		signed = true
 		e.amazonFields(auth)
-	} else if c := e.sent(secretInAuthorization); c != nil && slices.Contains([]string{"hmac", "signature", "sharedkey", "sharedkeylite", "hawk", "aws", "oss", "obs", "oauth", "acs3-hmac-sha256", "tc3-hmac-sha256", "mac"}, c.scheme) {
+	} else if c := e.sent(secretInAuthorization); c != nil && slices.Contains([]string{"hmac", "signature", "sharedkey", "sharedkeylite", "sharedaccesssignature", "hawk", "aws", "oss", "obs", "oauth", "acs3-hmac-sha256", "tc3-hmac-sha256", "mac"}, c.scheme) {
 		signed = true
 		if m := regexpTimestamp.FindStringSubmatch(auth); m != nil {
 			compare("the timestamp", m[1])
@@ -817,6 +822,11 @@ func (e *evidence) limitsInWords(w passage, times []time.Time) {
 	if now, end := times[len(times)-1], times[len(times)-2]; now.After(end) {
 		e.add("end-named", Computed, w.at, "the server names the end %s and its own time %s", showTime(end), showTime(now))
 	} else if begin := times[0]; now.Before(begin) {
+		h := e.request.Header
+		if own := parseHTTPDate(cmp.Or(h.Get("X-Ms-Date"), h.Get("Date"))); own.Equal(begin) {
+			e.add("times-named", Computed, w.at, "the server names its own time, and the time of the request is %s ahead", showDuration(begin.Sub(now)))
+			return
+		}
 		e.add("begin-named", Computed, w.at, "the server names the begin %s and its own time %s", showTime(begin), showTime(now))
 	}
 }
