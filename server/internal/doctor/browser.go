@@ -21,6 +21,7 @@ var (
 	cookieBlocked = regexp.MustCompile(`(?i)\bset-cookie\b.{0,300}\b(?:was|were|is) (?:blocked|rejected|ignored)\b|\bcookie\b.{0,120}\bhas been (?:rejected|blocked)\b|\bcookie\b["']* is too (?:large|big|long)\b|\bcookies? (?:larger|bigger) than\b|\bcookie size limit\b`)
 	stepUp        = regexp.MustCompile(`(?i)[?&](?:acr_values=|max_age=0(?:&|$)|vtr=)`)
 	plainNames    = regexp.MustCompile(`(?i)csrf|xsrf|^_?_?(?:g[ac]|gid|gat|utm\w*|fbp|hj\w*|cf_bm|cfduid|dd_s|ga_.*|lang|language|locale|i18n\w*|theme|color.?mode|timezone|tz|consent|cookie.?consent|redirect\w*|next-auth\.callback-url)$`)
+	sessionNames  = regexp.MustCompile(`(?i)sess|(?:^|[-_.])(?:sid|token|jwt|auth|login)(?:$|[-_.])`)
 	signInForm    = regexp.MustCompile(`(?i)<input[^>]+type=["']?password|<title>[^<]{0,60}\b(?:log[ -]?in|sign[ -]?in|authentik|authelia|keycloak|pomerium|pangolin|tinyauth)\b`)
 	apiPath       = regexp.MustCompile(`(?i)/(?:api|rest|graphql|v\d+|rpc|ajax|odata|json)(?:/|$)|\.json$`)
 )
@@ -54,6 +55,9 @@ func (e *evidence) browserFacts() {
 	e.factorFacts()
 	if len(cookies) > 0 && !slices.ContainsFunc(cookies, func(name string) bool { return !plainNames.MatchString(name) }) {
 		e.add("session-cookie-absent", Computed, "Cookie", "the names of the cookies are those of settings, statistics and checks; none is that of a session")
+	}
+	if i := slices.IndexFunc(cookies, func(name string) bool { return sessionNames.MatchString(name) && !plainNames.MatchString(name) }); i >= 0 {
+		e.add("session-cookie-sent", Computed, "Cookie", "the name of the cookie %s is that of a session or a token", e.quote(cookies[i]))
 	}
 	dest := strings.ToLower(r.Header.Get("Sec-Fetch-Dest"))
 	if access := strings.ToLower(r.Header.Get("Sec-Fetch-Storage-Access")); (access == "none" || access == "inactive") && len(cookies) == 0 {

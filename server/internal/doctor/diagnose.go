@@ -274,12 +274,17 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 // the server names a cause of another kind.
 func (d *diagnosis) disputed(ranked []*score) bool {
 	first := ranked[0]
-	if first.coded && (!first.seconded || d.has("alternatives-told")) {
+	if first.coded && (!first.seconded || d.has("alternatives-told") || slices.ContainsFunc(d.scores, func(s *score) bool { return s != first && s.named() })) {
 		return true
 	}
 	return first.groups["words"] <= 0 && slices.ContainsFunc(d.scores, func(s *score) bool {
 		return s != first && s.vetoedBy == "" && s.groups["words"] >= strong && !general[s.cause.ID] && s.cause.Family != first.cause.Family
 	})
+}
+
+// named reports whether words speak for the cause, and it is one that they name only if they mean it.
+func (s *score) named() bool {
+	return s.vetoedBy == "" && s.groups["words"] >= strong && !general[s.cause.ID] && !vague[s.cause.ID]
 }
 
 // related adds the causes that are likely in the form of the request, and to a short list those

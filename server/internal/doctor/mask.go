@@ -405,7 +405,7 @@ var plainValues = func() map[string]bool {
 	all := map[string]bool{}
 	for w := range strings.FieldsSeq(`null true false none nil undefined invalid expired missing bearer basic required unauthorized malformed revoked unknown
 		absent empty optional disabled enabled refused rejected denied authorization authentication authenticate password username token tokens access refresh
-		string object array number boolean opaque default signature credentials secret session cookie header headers query generated provided supplied incorrect
+		string object array number boolean include omit same-origin opaque default signature credentials secret session cookie header headers query generated provided supplied incorrect
 		wrong mismatch forbidden accepted verified unverified confirmed pending active inactive failed failure success placeholder unset redacted hidden masked
 		private public client server service account application kubernetes anonymous localhost configured environment variable process config settings`) {
 		all[w] = true

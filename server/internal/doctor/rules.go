@@ -38,6 +38,8 @@ var rules = []rule{
 	{"no-credentials", "challenge-unreadable", -weak, "grammar"},
 	{"no-credentials", "client-waits none-sent no-challenge status-401", -weak, "waits"},
 	{"no-credentials", "cookie-sent said:login !session-cookie-absent", -weak, "cookie"},
+	{"no-credentials", "session-cookie-sent code:no-credentials !log-code !said:none !none-names-authorization", contradicts, "cookie"},
+	{"session-ended", "session-cookie-sent code:no-credentials !log-code !said:none !authorization-sent", strong + weak + weak, "cookie"},
 	{"no-credentials", "none-sent status-401 said:login", strong + weak, "none"},
 	{"no-credentials", "none-sent status-401 bare-challenge", strong + weak, "none"},
 	{"no-credentials", "none-sent status-401", strong, "none"},
@@ -888,6 +890,10 @@ var rules = []rule{
 	{"bad-signature", "said-claim", contradicts, "special"},
 	{"wrong-secret", "error-invalid_client !grant-password", contradicts, "client"},
 	{"wrong-secret", "log:outage-as-refusal", contradicts, "log"},
+	{"outage-as-refusal", "log:outage-as-refusal said:unknown-signing-key authorization-sent", leads, "log"},
+	{"unknown-signing-key", "log:outage-as-refusal", contradicts, "log"},
+	{"clock-wrong", "log:clock-wrong refused", weak, "log"},
+	{"cross-site-refused", "log:cross-site-refused cookie-sent", leads, "log"},
 	{"wrong-secret", "log-code !code:wrong-secret !code:no-credentials !kerberos-user-unknown", contradicts, "log-code"}, // the log names another reason by its code
 	{"wrong-scheme", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued !scheme-offered", strong + weak, "scheme"},
 	{"prefix-missing", "said:prefix-missing authorization-sent !bearer-sent !scheme-missing !scheme-glued", contradicts, "against"},
@@ -1456,6 +1462,7 @@ var rules = []rule{
 	{"no-credentials", "body-lost-at-redirect", contradicts, "context"},
 	{"expired", "worked-long-before status-401 !exp-ahead !basic-sent", strong, "history"},
 	{"no-credentials", "key-in-query bare-challenge !authorization-sent status-401", weak, "query"},
+	{"wrong-scheme", "key-in-query earlier-credentials bare-challenge authorization-absent websocket", strong + weak, "query"}, // the program reads the token in the field alone
 	{"cross-site-refused", "refresh-address silent", -weak, "refresh"},
 	{"required-field-missing", "cookie-blocked", contradicts, "blocked"},
 	{"session-ended", "cookie-worked-before to-sign-in", strong, "history"},
