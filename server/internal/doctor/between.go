@@ -188,6 +188,9 @@ func (e *evidence) relateWords(w passage, auth *credential) {
 	if w.by != byPerson && otherRefusal.MatchString(w.text) {
 		e.add("other-refusal-told", Said, w.at, "the text names a refusal by another server: %s", e.quote(w.text))
 	}
+	if w.by == byLog && e.seen["jwt-sent"] && userUnknown.MatchString(w.text) && !strings.Contains(strings.ToLower(w.text), "session") {
+		e.add("user-unknown-logged", Said, w.at, "the log says that the user is unknown: %s", e.quote(w.text))
+	}
 	if w.by != byServer {
 		return
 	}

@@ -290,7 +290,7 @@ func (e *evidence) servicePlace() {
 }
 
 // otherNames lists names of fields that programs send in place of Authorization.
-var otherNames = []string{"authentication", "authenticate", "authorisation", "authorize", "authorise", "authorized", "bearer", "auth-header", "auth_header", "authorization-header", "http_authorization", "http-authorization", "www-authenticate"}
+var otherNames = []string{"authentication", "authenticate", "authorisation", "authorize", "authorise", "authorized", "bearer", "auth-header", "auth_header", "authorization-header", "authorization_header", "authentification", "http_authorization", "http-authorization", "www-authenticate"}
 
 // nearAuthorization reports whether a name is Authorization with one or two letters wrong, or a word in its place.
 func nearAuthorization(name string) bool {
@@ -311,8 +311,11 @@ func (e *evidence) misplacedFields() {
 		return
 	}
 	for _, f := range e.request.Header {
+		scheme, rest, _ := strings.Cut(strings.TrimSpace(f.Value), " ")
 		if nearAuthorization(f.Name) {
 			e.add("field-misnamed", Computed, f.Name, "the field is named %s; servers read Authorization", e.quote(f.Name))
+		} else if rest != "" && slices.Contains(schemes, strings.ToLower(scheme)) && !strings.EqualFold(f.Name, "Proxy-Authorization") {
+			e.add("scheme-in-other-field", Computed, f.Name, "the field %s has a value in the form of Authorization: %s and credentials", e.quote(f.Name), e.quote(scheme))
 		}
 	}
 	for name, values := range e.target.Query() {

@@ -191,6 +191,7 @@ var expectations = []expectation{
 	{"", "jwt-sent status-401 worked-before", "expired revoked bad-signature"},
 	{"", "jwt-sent status-401 mcp", "wrong-audience expired wrong-issuer"},
 	{"", "jwt-sent status-401 registry-address", "expired wrong-issuer unknown-signing-key"},
+	{"", "jwt-sent status-401 local-address exp-ahead !shared-key-token", "wrong-issuer wrong-audience bad-signature"},
 	{"", "jwt-sent status-401 local-address", "expired bad-signature server-misconfigured"},
 	{"", "jwt-sent status-401 shared-key-token", "bad-signature expired server-store-mangled"},
 	{"", "jwt-sent status-401 kube-status", "expired revoked unknown-signing-key"},

@@ -941,6 +941,8 @@ var rules = []rule{
 	{"wrong-status", "status-404 authorization-sent said-nothing", base, "status"},
 
 	// Words of the server beside what was sent.
+	{"identity-unknown-here", "user-unknown-logged jwt-sent", leads, "who"},
+	{"wrong-secret", "user-unknown-logged jwt-sent", contradicts, "who"},
 	{"identity-unknown-here", "user-unknown-said !password-sent bearer-sent", strong + weak, "who"},
 	{"identity-unknown-here", "user-unknown-said !password-sent !secret-in-body", strong, "who"},
 	{"wrong-secret", "user-unknown-said bearer-sent", -weak, "who"},
@@ -1653,7 +1655,12 @@ var rules = []rule{
 	{"no-credentials", "fields-in-body", contradicts, "context"},
 	{"credentials-not-chosen", "netrc-agent basic-sent !said-special", weak, "client"},
 	{"credentials-not-chosen", "client-tool authorization-sent said-nothing !status-404", base, "client"},
-	{"credentials-not-chosen", "field-misnamed", strong + weak, "client"},
+	{"credentials-not-chosen", "field-misnamed !credentials-read", leads, "client"},
+	{"credentials-not-chosen", "scheme-in-other-field said:none", leads, "client"},
+	{"credentials-not-chosen", "scheme-in-other-field said:login", strong + weak, "client"},
+	{"credentials-not-chosen", "scheme-in-other-field bare-challenge said-nothing", strong + weak + base, "client"},
+	{"no-credentials", "scheme-in-other-field", contradicts, "context"},
+	{"wrong-place", "scheme-in-other-field", base, "client"},
 	{"wrong-place", "field-misnamed", weak, "client"},
 	{"no-credentials", "field-misnamed", contradicts, "context"},
 	{"stray-characters", "note-variable-inside", leads, "note"},

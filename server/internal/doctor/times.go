@@ -333,6 +333,9 @@ func (e *evidence) vendorAudience(c *credential, iss string, aud []string) {
 		if u, err := url.Parse(a); err == nil && a == iss && u.Path == "" && hostIs(u.Host, ".okta.com") && !hostIs(here, ".okta.com") {
 			e.add("aud-of-vendor", Computed, "claim aud", "the token is of Okta's own authorization server, for the API of Okta alone")
 		}
+		if len(aud) == 1 && a == strings.TrimRight(iss, "/")+"/userinfo" && !sameSite(issuerHost(iss), here) {
+			e.add("aud-of-vendor", Computed, "claim aud", "aud is %s alone: the token is for user info of its issuer", e.quote(a))
+		}
 		if a == "account" && len(aud) == 1 && strings.Contains(iss, "/realms/") && !strings.Contains(e.target.Path, "/realms/") && !sameSite(issuerHost(iss), here) {
 			e.add("aud-default", Computed, "claim aud", "aud is account alone, which Keycloak sets if no audience is configured")
 		}
