@@ -159,6 +159,9 @@ func (e *evidence) placeFacts() {
 		if e.has("hosted-service", "key-sent") && trial == "" && strings.EqualFold(v, "sandbox") {
 			e.add("place-of-mark-differs", Computed, "body member "+name, "the user name is sandbox; the address is %s", e.quote(host))
 		}
+		if m := userOfEnvironment.FindStringSubmatch(v); m != nil && strings.EqualFold(name, "username") && trial == "" && publicHost(host) {
+			e.add("user-of-environment", Computed, "body member "+name, "the user name ends with %s, and the address has no such word", e.quote(m[1]))
+		}
 	}
 	for i := range e.credentials {
 		c := &e.credentials[i]
@@ -172,12 +175,18 @@ func (e *evidence) placeFacts() {
 			if e.credentials[i].scheme == "basic" {
 				value = e.credentials[i].pass
 			}
+			if e.credentials[i].kind == secretInCookie {
+				continue
+			}
 			if p.host.MatchString(host) && p.secret.MatchString(value) && !p.fits.MatchString(host) {
 				e.add("secret-of-other-place", Computed, e.credentials[i].place, "the secret has the form of one for %s; the address is %s", p.want, e.quote(host))
 			}
 		}
 	}
 }
+
+// userOfEnvironment matches a user name with the name of an environment at its end.
+var userOfEnvironment = regexp.MustCompile(`(?i)@[\w-]+(?:\.[\w-]+)+\.(uat|sandbox|staging|preprod|qa|full|partial|devsandbox)$`)
 
 // partWithJSON matches the part of a secret that has the form of JSON in base64.
 var partWithJSON = regexp.MustCompile(`eyJ[A-Za-z0-9+/]{20,900}`)
@@ -214,6 +223,7 @@ var secretPlaces = []struct {
 	{regexp.MustCompile(`\bsquareup(?:sandbox)?\.com$`), regexp.MustCompile(`^EAAAE`), regexp.MustCompile(`squareup\.com`), "connect.squareup.com"},
 	{regexp.MustCompile(`\bplaid\.com$`), regexp.MustCompile(`^access-sandbox-`), regexp.MustCompile(`^sandbox\.`), "sandbox.plaid.com"},
 	{regexp.MustCompile(`\bplaid\.com$`), regexp.MustCompile(`^access-production-`), regexp.MustCompile(`^production\.`), "production.plaid.com"},
+	{regexp.MustCompile(`-admin\.okta(?:preview)?\.com$`), regexp.MustCompile(`.`), regexp.MustCompile(`^$`), "the host without -admin"},
 	{regexp.MustCompile(`\.lightning\.force\.com$`), regexp.MustCompile(`^00D`), regexp.MustCompile(`\.my\.`), "the API, NAME.my.salesforce.com"},
 	{regexp.MustCompile(`\bnewrelic\.com$|\bnr-data\.net$`), regexp.MustCompile(`^eu01xx`), regexp.MustCompile(`eu0?1?\.`), "the region EU"},
 	{regexp.MustCompile(`\bpypi\.org$`), regexp.MustCompile(`^pypi-AgENdGVzdC5weXBpLm9yZ`), regexp.MustCompile(`^test\.`), "test.pypi.org"},
@@ -280,7 +290,8 @@ var servicePlaces = regexp.MustCompile(`(?i)(?:^|\.)(?:api\.mailgun\.net|go\.urb
 	`api\.segment\.io|[\w-]+\.braze\.com|[\w-]+\.pinecone\.io|api\.smith\.langchain\.com|cloud\.langfuse\.com|api\.sumologic\.com|mixpanel\.com|amplitude\.com|api(?:-m)?\.paypal\.com|connect\.squareup\.com|` +
 	`quickbooks\.api\.intuit\.com|plaid\.com|docusign\.net|zohoapis\.com|api\.moonshot\.(?:ai|cn)|dashscope(?:-intl)?\.aliyuncs\.com|api\.minimaxi?\.\w+|open\.bigmodel\.cn|api\.z\.ai|api\.siliconflow\.\w+|deepl\.com|` +
 	`api\.binance\.(?:com|us)|api\.bybit\.com|alpaca\.markets|oanda\.com|api\.ebay\.com|fedex\.com|ups\.com|adyen\.com|africastalking\.com|api\.sendgrid\.com|logs\.\w+\.com|api\.twilio\.com|api\.iterable\.com|` +
-	`api\.customer\.io|track\.customer\.io|api\.rollbar\.com|us\.sentry\.io|api\.honeycomb\.io|api\.launchdarkly\.com|logz\.io|api\.nylas\.com|api\.vonage\.com|api\.nexmo\.com|api\.kraken\.com|api\.coinbase\.com)$`)
+	`api\.customer\.io|track\.customer\.io|api\.rollbar\.com|us\.sentry\.io|api\.honeycomb\.io|api\.launchdarkly\.com|logz\.io|api\.nylas\.com|api\.vonage\.com|api\.nexmo\.com|api\.kraken\.com|api\.coinbase\.com|` +
+	`sentry\.io|dns\.hetzner\.com|(?:[\w-]+\.)*datadoghq\.(?:com|eu)|api(?:-testnet|-demo)\.bybit\.com|testnet\.\w+\.\w+|okx\.com|sandbox\.pro\.coinbase\.com|api\.amplitude\.com)$`)
 
 // servicePlace adds a fact if the service has several regions or environments.
 func (e *evidence) servicePlace() {
@@ -333,6 +344,10 @@ var (
 		`^\s*(?:@[\w-]+:|//\S+:)?_(?:auth|password)\s*=|registry/config\.json|<servers?>|^\s*(?:basic_auth|authorization|bearer_token|bearer_token_file|password_file|credentials_file):|\.aws/credentials|\.yarnrc|npmAuthToken|\.condarc|http-basic|\.config/gh/hosts|"matchHost"`)
 )
 
+// otherLogin matches a line of a program that keeps a login and did not use it.
+var otherLogin = regexp.MustCompile(`(?i)\blogged in to \S+ (?:account |as )?.{0,40}\((?:keyring|oauth_token|\S*hosts\.yml)\)|\b\w+ environment variable is being used\b|` +
+	`\b(?:overrid(?:es|den|ing)|takes? precedence over|is used instead of|ignoring)\b.{0,60}\b(?:environment variable|stored|saved|cached|keyring|log-?in|credentials? file|config\w*)\b`)
+
 // fromVariable matches a line of a configuration with a variable for its secret.
 var fromVariable = regexp.MustCompile(`(?i)(?:token|password|secret|auth|key)\w*["']?\s*[=:]\s*["']?\$\{?([A-Za-z_]\w*)\}?["']?\s*$`)
 
@@ -342,6 +357,9 @@ func (e *evidence) clientFacts() {
 		e.add("client-tool", Computed, "User-Agent", "the client keeps credentials for many servers: %s", e.quote(agent))
 	}
 	for _, w := range e.words {
+		if w.by == byLog && otherLogin.MatchString(w.text) {
+			e.add("other-login-kept", Computed, w.at, "the client has another login, or a variable takes its place: %s", e.quoteLine(w.text))
+		}
 		if w.by == byLog && configuration.MatchString(w.text) {
 			e.add("configuration-named", Computed, w.at, "the input has a line of the client's configuration: %s", e.quoteLine(w.text))
 			if m := fromVariable.FindStringSubmatch(w.text); m != nil {

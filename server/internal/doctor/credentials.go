@@ -170,6 +170,13 @@ var (
 // sessionField matches names of fields with the key of a session.
 var sessionField = regexp.MustCompile(`(?i)session|^x-auth-token$|^x-subject-token$|ticket`)
 
+// escapedEdge matches a line end, a blank or a quotation mark at the end of a part of a path, or a
+// quotation mark at its beginning.
+var escapedEdge = regexp.MustCompile(`(?i)(?:%0[ad]|%20|%22|%27|%EF%BB%BF)+(?:/|$)|/(?:bot)?(?:%22|%27|%20|%EF%BB%BF)`)
+
+// tokenOfBot matches a path with the token of a bot of Telegram and without the word before it.
+var tokenOfBot = regexp.MustCompile(`^(?:https?://api\.telegram\.org)?/\d{6,}:[A-Za-z0-9_-]{20,}/`)
+
 // secretInPath matches a path with a secret, or with a mark in place of one.
 var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/|/rest/\d+/[a-z0-9]{3,}/`)
 
@@ -241,6 +248,12 @@ func (e *evidence) readCredentials() {
 	}
 	if path, _, _ := strings.Cut(r.URL, "?"); secretInPath.MatchString(path) {
 		e.hold(credential{place: "path", kind: secretInQuery, value: "<token>"})
+		if escapedEdge.MatchString(path) {
+			e.add("stray-octets", Computed, "address", "a line end, a blank or a quotation mark stands in the secret of the address, as a %%-escape")
+		}
+	}
+	if tokenOfBot.MatchString(r.URL) && e.target.Hostname() == "api.telegram.org" {
+		e.add("word-before-token-absent", Computed, "address", "the path has the token alone; Telegram takes it behind the word bot")
 	}
 	for name, v := range bodyMembers(r) {
 		if slices.Contains(bodySecrets, strings.ToLower(name)) {

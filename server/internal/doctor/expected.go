@@ -299,6 +299,8 @@ var expectations = []expectation{
 	{"wrong-status", "to-sign-in authorization-sent", "wrong-scheme server-misconfigured"},
 	{"wrong-status", "to-sign-in cookie-sent", "session-ended no-credentials"},
 	{"prefix-missing", "scheme-missing", "wrong-secret wrong-credential-kind"},
+	{"wrong-secret", "several-places !basic-sent !model-address", "wrong-place revoked"},
+	{"wrong-secret", "key-sent token-field hosted-service", "wrong-place revoked"},
 	{"wrong-secret", "key-sent token-field", "expired revoked"},
 	{"wrong-secret", "key-sent !model-address", "wrong-place"},
 	{"wrong-secret", "model-address", "wrong-place credentials-not-chosen"},

@@ -234,6 +234,12 @@ func (e *evidence) habitFacts() {
 		if place == "" || path && h.elsewhere(sent[0]) {
 			continue
 		}
+		for _, c := range sent {
+			if c.kind == secretInField && c.token != nil && slices.Contains(h.takes, "bearer*") {
+				e.add("form-not-taken", Computed, c.place, "%s takes tokens of OAuth as Bearer; the request has one in %s", h.name, e.quote(c.place))
+				return
+			}
+		}
 		fits := func(forms []string, retired bool) (place string) {
 			for _, c := range sent {
 				if slices.ContainsFunc(forms, func(form string) bool { return e.formTaken(c, form, retired) }) {

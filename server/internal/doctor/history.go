@@ -513,10 +513,13 @@ func (e *evidence) noted(id string) bool {
 	return slices.ContainsFunc(e.c.Notes, func(n Note) bool { return n.ID == id })
 }
 
+// sameMark matches a mask that says that the secret is the one of the request before.
+var sameMark = regexp.MustCompile(`(?i)<(?:the )?same (?:token|key|credentials|password)>`)
+
 // acceptedBefore adds whether an accepted request x of the same host had the same credentials.
 func (e *evidence) acceptedBefore(x *Exchange, before *url.URL) {
 	auth := e.request.Header.Get("Authorization")
-	if auth != "" && x.Request.Header.Get("Authorization") == auth {
+	if auth != "" && (x.Request.Header.Get("Authorization") == auth || sameMark.MatchString(auth)) {
 		e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(before.Path))
 		if before.Path == e.target.Path && before.Scheme == e.target.Scheme && strings.EqualFold(x.Request.Method, e.request.Method) && sameBody(x.Request, e.request) {
 			e.add("worked-before", Computed, "history", "an earlier identical request was accepted")

@@ -267,6 +267,7 @@ var quirkText = map[string]string{
 	"wants-client-audience": "the audience of its tokens is a client ID of Google",
 	"takes-escapes":         "its credentials are %-escaped",
 	"none-means-no-route":   "the words for missing credentials also stand for an address that does not exist",
+	"scoped-elsewhere":      "tokens with scopes are taken at another host, api.atlassian.com",
 	"oauth-only":            "an API key is not taken where the data of a user are asked",
 }
 
@@ -536,6 +537,9 @@ func (e *evidence) kindOf(c *credential) {
 		}
 		if here && len(s.Hosts) > 0 && publicHost(e.target.Hostname()) {
 			e.add("secret-elsewhere", Computed, c.place, "the secret is a %s, the address is %s", s.kind, e.quote(e.target.Host))
+		}
+		if here && len(s.Hosts) > 0 && slices.Contains(e.products, s.maker) && c.kind == secretInAuthorization {
+			e.add("relayed", Computed, c.place, "the secret is a %s, the answer is that of its maker, and the address %s is not: a program in the middle asked for the client", s.kind, e.quote(e.target.Host))
 		}
 		if here && len(s.Hosts) > 0 && e.vendorHost(s.maker) {
 			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s; the address is that of another vendor: %s", s.kind, e.quote(e.target.Host))

@@ -77,6 +77,7 @@ var rules = []rule{
 	{"credentials-not-chosen", "pair-empty configuration-named refused", strong, "pair"},
 	{"placeholder", "pair-empty configuration-named", contradicts, "pair"},
 	{"oauth-client-refused", "pair-empty", contradicts, "empty"},
+	{"credentials-not-chosen", "other-login-kept refused !product-decides", leads, "configuration"},
 	{"credentials-not-chosen", "none-sent said:none", base, "tool"},
 	{"credentials-not-chosen", "scheme-not-set", decides, "client"},
 	{"credentials-not-chosen", "said:wrong-secret key-field-sent", base, "tool"},
@@ -157,6 +158,8 @@ var rules = []rule{
 	{"required-field-missing", "said:none authorization-sent quirk-keys-beside-token", strong + weak, "field"},
 	{"required-field-missing", "said:none authorization-sent !key-sent", weak, "field"},
 	{"required-field-missing", "none-names-key", strong + weak, "field"},
+	{"header-stripped", "relayed code:no-credentials", leads, "none"},
+	{"header-stripped", "relayed usual:no-credentials", leads, "none"},
 	{"wrong-credential-kind", "none-names-key", weak, "field"},
 	{"wrong-scheme", "none-names-key", weak, "field"},
 	{"wrong-scheme", "none-names-scheme", strong + weak + base, "scheme"},
@@ -1352,6 +1355,9 @@ var rules = []rule{
 	{"edge-refused", "agent-of-library none-sent status-403 silent", strong, "agent"},
 	{"edge-refused", "agent-of-library status-403 silent !none-sent", weak, "agent"},
 	{"app-password-needed", "password-sent quirk-wants-app-password hosted-service code:wrong-secret", leads, "vendor"},
+	{"wrong-credential-kind", "app-password-sent secret-in-body sign-in-address", leads, "vendor"}, // app passwords are for programs, not for the sign-in of pages
+	{"wrong-place", "quirk-scoped-elsewhere basic-sent secret-is-token status-401", weak, "vendor"},
+	{"wrong-place", "user-of-environment refused", weak, "place"},
 
 	// The documented ways of the server (habits.txt) against the credentials of the request.
 	{"wrong-scheme", "form-not-taken !said-special", strong + weak + base, "service"},
@@ -1363,12 +1369,15 @@ var rules = []rule{
 	{"no-credentials", "token-in-body", contradicts, "sent"},
 	{"wrong-scheme", "form-not-taken code:wrong-secret", leads, "service"},
 	{"wrong-scheme", "form-not-taken usual:wrong-secret", leads, "service"},
+	{"wrong-scheme", "form-not-taken usual:wrong-audience !jwt-sent", leads, "service"}, // a key has no audience
+	{"wrong-scheme", "form-not-taken said:wrong-audience !jwt-sent", leads, "service"},
 	{"wrong-scheme", "form-unusual said-nothing", strong, "service"}, // the path alone tells the program
 	{"wrong-scheme", "form-unusual code:no-credentials", strong + weak + base, "service"},
 	{"wrong-scheme", "form-unusual said:none", strong + weak + base, "service"},
 	{"wrong-secret", "form-unusual said-nothing", -weak, "service"},
 	{"not-permitted", "form-unusual said-nothing", -weak, "habit"},
 	{"prefix-missing", "scheme-wanted said-nothing", strong + weak + base, "form"},
+	{"prefix-missing", "word-before-token-absent refused", leads, "form"},
 	{"wrong-credential-kind", "kind-not-taken !said-special", strong + weak + base, "habit"},
 	{"wrong-secret", "kind-not-taken", -weak, "habit"},
 	{"wrong-credential-kind", "job-token-elsewhere !product-decides", strong + weak + base, "habit"},
@@ -1535,6 +1544,7 @@ var rules = []rule{
 	{"no-credentials", "event-stream cookie-sent authorization-absent no-challenge status-401 silent", strong, "stream"},
 	{"wrong-credential-kind", "event-stream cookie-sent authorization-absent no-challenge status-401 silent", weak, "stream"},
 	{"clock-wrong", "token-fresh refused error-invalid_token !said-special", weak, "fresh"},
+	{"header-stripped", "underscore-in-name usual:wrong-secret !said:wrong-secret !said:bad-token", strong + weak, "underscore"}, // a code for both
 	{"header-stripped", "works-behind status-401", strong + weak, "history"},
 	{"wrong-secret", "works-behind", contradicts, "behind"},
 	{"wrong-place", "works-behind", contradicts, "behind"},
@@ -1703,6 +1713,9 @@ var rules = []rule{
 	{"wrong-place", "secret-of-other-place", decides, "place"},
 	{"wrong-place", "several-places status-401 said-nothing", base, "place"},
 	{"wrong-secret", "several-places status-401 said-nothing", weak, "base"},
+	{"wrong-place", "several-places usual:wrong-secret !basic-sent !place-in-address", base, "place"},
+	{"wrong-place", "several-places said:wrong-secret !basic-sent", weak, "place"},
+	{"wrong-place", "several-places said:bad-token !basic-sent", weak, "place"},
 	{"wrong-place", "place-in-address status-401 said-nothing authorization-sent !jwt-sent", base, "place"},
 	{"wrong-place", "place-in-address status-401 said-nothing key-sent !jwt-sent", base, "place"},
 
