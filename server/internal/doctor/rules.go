@@ -432,6 +432,8 @@ var rules = []rule{
 	{"wrong-issuer", "iss-spelled-otherwise", decides, "iss"},
 	{"wrong-issuer", "iss-absent said:wrong-issuer", weak, "iss"},
 	{"wrong-issuer", "iss-other-realm-address status-401", strong + weak + base, "iss"},
+	{"wrong-issuer", "token-of-other-tenant said:wrong-issuer", strong + weak + base, "iss"}, // the server names the part that it refuses
+	{"wrong-place", "token-of-other-tenant said:wrong-issuer", contradicts, "iss"},
 	{"wrong-issuer", "iss-other-scheme status-401", strong + weak + base, "iss"}, // a server behind a proxy reads its own name from each request
 	{"wrong-issuer", "iss-other-scheme error-invalid_token", strong + weak + base, "iss"},
 	{"wrong-issuer", "iss-inner error-invalid_token said-nothing", weak, "iss"},
