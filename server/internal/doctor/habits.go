@@ -219,6 +219,9 @@ func (e *evidence) habitFacts() {
 		if field := gitlabFields[c.value[:min(len(c.value), 5)]]; field != "" && c.kind == secretInField && !strings.EqualFold(c.place, field) && (strings.EqualFold(c.place, "PRIVATE-TOKEN") || strings.EqualFold(c.place, "JOB-TOKEN") || strings.EqualFold(c.place, "Deploy-Token")) {
 			e.add("secret-of-wrong-kind", Computed, c.place, "GitLab takes a token of this kind in the field %s", field)
 		}
+		if c.scheme == "bearer" && hostIs(e.target.Host, ".core.windows.net") && e.request.Whole && !e.request.Header.Has("X-Ms-Version") && !signedAddress(e.target) {
+			e.add("companion-absent", Computed, "X-Ms-Version", "Azure Storage takes Bearer only beside the field X-Ms-Version, and the request does not have it")
+		}
 		if c.scheme == "bearer" && jobMark.MatchString(c.mark) && strings.Contains(e.target.Path, "/api/v4/") {
 			e.add("form-not-taken", Computed, c.place, "GitLab takes the token of a job in the field JOB-TOKEN; the request has it as Bearer")
 			return

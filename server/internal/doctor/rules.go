@@ -1393,6 +1393,8 @@ var rules = []rule{
 	{"wrong-scheme", "form-retired", contradicts, "habit"},
 	{"required-field-missing", "companion-absent said-nothing", strong + weak + base, "habit"},
 	{"required-field-missing", "companion-absent", weak, "habit"},
+	{"required-field-missing", "companion-absent may:required-field-missing", decides, "habit"},
+	{"wrong-scheme", "companion-absent may:required-field-missing", contradicts, "habit"},
 	{"network-not-allowed", "works-at-other-network", strong + weak, "told"},
 	{"edge-refused", "works-at-other-network status-403", weak, "told"},
 	{"not-permitted", "works-at-other-network", -weak, "told"},
@@ -1406,6 +1408,7 @@ var rules = []rule{
 	{"wrong-secret", "form-retired !said:wrong-secret", -weak, "habit"},
 	{"wrong-credential-kind", "user-not-of-token", strong + weak + base, "habit"},
 	{"wrong-secret", "user-not-of-token bare-challenge", -weak, "habit"},
+	{"method-retired", "user-not-of-token secret-is-token", contradicts, "habit"}, // the server takes the token for a password
 
 	// Requests of browsers.
 	{"cross-site-refused", "guard-absent status-401 silent !authorization-sent", strong + weak, "guard"},

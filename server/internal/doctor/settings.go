@@ -64,7 +64,7 @@ func values(text string) (list []string) {
 func (e *evidence) settingFacts() {
 	lines := slices.DeleteFunc(e.linesBeside(true), func(w passage) bool { // a JSON object on one line is an answer, not a configuration
 		text := strings.TrimSpace(w.text)
-		return w.at == "body line 1" && strings.HasPrefix(text, "{") && strings.HasSuffix(text, "}")
+		return w.at == "body line 1" && strings.HasPrefix(text, "{") && strings.HasSuffix(text, "}") || strings.HasPrefix(text, "claims: {") // the token itself
 	})
 	if len(lines) == 0 {
 		return
