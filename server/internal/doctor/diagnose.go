@@ -271,15 +271,17 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 // disputed reports whether the deciding fact does not close the case. A code alone does not:
 // servers use one code for several reasons. It closes the case if another fact, or the words, speak
 // for the same cause, and the server itself names no alternative. A computed fact closes it unless
-// the server names a cause of another kind.
+// the server or a log names a cause of another kind.
 func (d *diagnosis) disputed(ranked []*score) bool {
 	first := ranked[0]
 	if first.coded && (!first.seconded || d.has("alternatives-told") || slices.ContainsFunc(d.scores, func(s *score) bool { return s != first && s.named() })) {
 		return true
 	}
-	return first.groups["words"] <= 0 && slices.ContainsFunc(d.scores, func(s *score) bool {
-		return s != first && s.vetoedBy == "" && s.groups["words"] >= strong && !general[s.cause.ID] && s.cause.Family != first.cause.Family
-	})
+	other := func(s *score) bool { return s.cause.Family != first.cause.Family && !general[s.cause.ID] }
+	if !d.has("log:"+first.cause.ID) && slices.ContainsFunc(d.scores, func(s *score) bool { return other(s) && d.has("log:"+s.cause.ID) }) {
+		return true
+	}
+	return first.groups["words"] <= 0 && slices.ContainsFunc(d.scores, func(s *score) bool { return other(s) && s.vetoedBy == "" && s.groups["words"] >= strong })
 }
 
 // named reports whether words speak for the cause, and it is one that they name only if they mean it.

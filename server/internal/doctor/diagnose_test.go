@@ -263,3 +263,19 @@ func TestPlaceholderOrCover(t *testing.T) {
 		}
 	}
 }
+
+// TestLogAgainstAnswer expects no certainty where the log names a cause of another kind than the
+// answer: the answer may hide the reason.
+func TestLogAgainstAnswer(t *testing.T) {
+	t.Parallel()
+	answer := "POST https://api.example/comment HTTP/1.1\nCookie: sAccessToken=eyJ; sIdRefreshToken=x\n\nHTTP/1.1 401 Unauthorized\nContent-Type: application/json\n\n{\"message\":\"try refresh token\"}\n"
+	for log, want := range map[string]Verdict{"": Certain, "\ncom.supertokens: anti-csrf check failed\n": Likely} {
+		c, err := Read(strings.NewReader(answer+log), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := Diagnose(c, At(testTime)); r.Verdict != want {
+			t.Errorf("with the log %q: %s, want %s", log, r.Verdict, want)
+		}
+	}
+}
