@@ -26,7 +26,7 @@ func TestForms(t *testing.T) {
 		"organisation-rule":          {"client requires user consent", "app_not_installed_on_org", "account is required to sign in with SSO", "App can only be used within its organization", "user is not admin approved to access this app"},
 		"request-signature-mismatch": {"signature does not match event payload and secret", "Webhook body must be passed as the raw JSON string"},
 		"wrong-audience":             {"cannot find 'client_id' in 'aud'", "Invalid token does not contain resource id (oauth2-resource)"},
-		"unknown-signing-key":        {"Unable to validate the token: no Keys have been found", "Invalid JWT key ID"},
+		"unknown-signing-key":        {"Unable to validate the token: no Keys have been found", "Invalid JWT key ID", "Unable to find an appropriate signature validator for ID Token."},
 		"outage-as-refusal":          {"authentication server cannot be contacted", "error while fetching public key certificates", "Failed to load OIDC key set", "Failed to retrieve verification certificates", "No connected db."},
 		"revoked":                    {"The user's password has been changed.", "Invalid security stamp"},
 		"session-ended":              {"after exceeding configured session inactivity", "oauth_state_not_found", "login session expired, try again", "permission denied - invalid PVE ticket"},

@@ -17,6 +17,7 @@ var (
 	checkPath  = regexp.MustCompile(`(?i)/(?:healthz?|livez?|readyz|health-?check|liveness|readiness|-/healthy|-/ready|actuator/health|ping|heartbeat)(?:/(?:live|liveness|ready|readiness))?/?$`)
 	attackForm = regexp.MustCompile(`(?i)<script\b|\bunion\s+(?:all\s+)?select\b|\bor\s+1\s*=\s*1\b|(?:\.\./){2}|/etc/passwd|\bjavascript:|\bon(?:error|load)\s*=|\$\{jndi:|\bdrop\s+table\b|;\s*(?:cat|rm|wget|curl)\s+[-/]|<\?php|\{\{\d+\*\d+\}\}|\bexec\s*\(`)
 	relayPath  = regexp.MustCompile(`(?i)/v\d+(?:beta)?/(?:chat/completions|messages|completions|embeddings|responses|models)\b`)
+	plainAgent = regexp.MustCompile(`(?i)^(?:prometheus|go-http-client|axios|node|undici|okhttp|python-requests|python-urllib|aiohttp|httpx|guzzlehttp|postmanruntime|insomnia|uptime-kuma|kube-probe|faraday|reqwest|dart)\b`)
 	waitsAgent = regexp.MustCompile(`(?i)^(?:docker|containerd|buildkit|podman|skopeo|crane|oras|pip/|cargo|nuget|uv/|poetry|git/|jgit|svn|serf|apache-maven|maven|davfs2|cadaver|mirall|microsoft-webdav|microsoft office|wget)`)
 )
 
@@ -77,6 +78,9 @@ func (e *evidence) frontFacts() {
 		e.add("spring-like", Computed, "response", "the status has no reason phrase, and the fields of security are those of Spring Security")
 	}
 	agent := e.request.Header.Get("User-Agent")
+	if plainAgent.MatchString(agent) {
+		e.add("agent-without-windows", Computed, "User-Agent", "clients of this kind have no Negotiate and NTLM of their own: %s", e.quote(agent))
+	}
 	switch method := strings.ToUpper(e.request.Method); method {
 	case "PROPFIND", "PROPPATCH", "REPORT", "MKCOL", "MKCALENDAR":
 		e.add("dav", Computed, "method", "the method %s is one of WebDAV (RFC 4918)", method)
@@ -224,6 +228,7 @@ var (
 	settingTold  = regexp.MustCompile(`\b(?:[A-Z][A-Z0-9]*_)*(?:SECRET|KEY|JWKS|ISSUER|AUDIENCE|SALT)(?:_[A-Z0-9]+)*\b["'` + "`" + `]?.{0,60}\b(?:must be (?:set|configured|provided|defined)|(?:is |was )?not (?:set|configured|defined|provided)|must have a value|must not be empty|is (?:required|undefined|empty|missing))\b|(?i)\bsecret(?:OrPrivateKey|OrPublicKey)?\b.{0,30}\b(?:must have a value|should be set|must be provided|is required)\b|\bmissing secret_key_base\b|\bNo (?:secret|application encryption) key\b`)
 	listSet      = regexp.MustCompile(`(?i)(?:^|[._ -])(?:allow\w*|deny\w*|whitelist\w*|blacklist\w*|blocklist\w*|permit\w*|source_?ranges?|ip_?filter)(?:[._-]\w+)*["']?\s*[:=]\s*\[?["']?(?:\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?|_all\b|localhost\b)|\bRemote(?:Addr|CIDR|Host)Valve\b|<add ipAddress="`)
 	forwardsNone = regexp.MustCompile(`(?i)\b(?:origin_?request_?policy(?:_?id)?|header_?behaviou?r|forward(?:ed)?_?headers)\b["']?\s*[:= ]\s*["']?(?:none\b|\[\]|OriginRequestHeaderBehavior\.none)`)
+	copiesFew    = regexp.MustCompile(`^\s*copy_headers(?:\s+[B-Zb-z][\w-]*)+\s*$`) // no name begins like Authorization
 	upstreamLog  = regexp.MustCompile(`(?i)\b(?:upstream|backend|remote|downstream|provider|registry|external)\b.{0,80}\b(?:401|403)\b`)
 	anonymousOff = regexp.MustCompile(`(?i)--anonymous-auth=false|\bdefault[_ -]?(?:policy|action)["']?\s*[:=]\s*["']?(?:deny|denied|block)|\.denyAll\(\)|\banyRequest\(\)\.denyAll|\bdefaultAction:\s*deny`)
 	hidesField   = regexp.MustCompile(`(?i)\b(?:proxy|fastcgi|uwsgi|grpc)_hide_header\s+"?WWW-Authenticate|\bheader_down\s+-WWW-Authenticate|\bHeader\s+(?:always\s+)?unset\s+"?WWW-Authenticate|\bdel-header\s+WWW-Authenticate|\bunset\s+(?:be)?resp\.http\.WWW-Authenticate|\berror_page\s+401\b|\bproxy_intercept_errors\s+on`)
@@ -267,6 +272,7 @@ func (e *evidence) besideFacts() {
 			{frontLists, "front-lists", "the front end has a list of addresses"},
 			{listSet, "front-lists", "the configuration has a list of addresses"},
 			{forwardsNone, "front-forwards-few", "the configuration of the front end does not forward header fields"},
+			{copiesFew, "front-copies-few", "the front end does not pass on the Authorization that its sign-in sets"},
 			{settingTold, "setting-lacks", "the line says that a setting of the server is missing"},
 			{banLine, "ban-told", "the line names a ban or a list of addresses"},
 			{anonymousOff, "default-denies", "the configuration refuses each request that it does not allow explicitly"},

@@ -449,6 +449,11 @@ func (e *evidence) earlierFacts(x *Exchange, last bool) {
 	if x.Probe == "" && carried && same {
 		e.add("earlier-credentials", Computed, "history", "an earlier request had credentials")
 	}
+	if x.Response != nil && same && before.Scheme == "https" && e.target.Scheme == "http" {
+		if to, err := url.Parse(x.Response.Header.Get("Location")); err == nil && to.Scheme == "http" && sameHost(to, before) {
+			e.add("address-downgraded", Computed, "history", "the server was asked with https, and its Location has http")
+		}
+	}
 	if status >= 300 && status < 400 {
 		e.redirectFacts(x, before, last)
 	}

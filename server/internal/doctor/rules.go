@@ -457,7 +457,7 @@ var rules = []rule{
 
 	{"unknown-signing-key", "kid-unknown", decides, "kid"},
 	{"unknown-signing-key", "kid-published said:unknown-signing-key", strong, "kid"},
-	{"unknown-signing-key", "said:unknown-signing-key key-sent !jwt-sent !authorization-sent", contradicts, "key"},
+	{"unknown-signing-key", "said:unknown-signing-key key-sent !jwt-sent !authorization-sent !callback-address", contradicts, "key"},
 	{"wrong-secret", "said:unknown-signing-key key-sent !jwt-sent !authorization-sent", strong + weak, "key"}, // the key is an API key
 	{"unknown-signing-key", "jwt-sent error-invalid_token", base, "usual"},
 
@@ -1540,7 +1540,17 @@ var rules = []rule{
 	{"bad-signature", "secret-made cookie-sent refused", weak, "made"},
 	{"server-misconfigured", "secret-made refused", contradicts, "made"},
 	{"identity-unknown-here", "front-cookie refused said-nothing", weak, "front"},
-	{"header-stripped", "front-cookie refused !challenged", weak, "front"},
+	{"header-stripped", "front-cookie refused", weak, "front"},
+	{"header-stripped", "front-cookie front-copies-few refused", weak, "configuration"},
+	{"two-sign-ins-one-field", "front-configured basic-sent scheme-offered status-401", weak, "configuration"},
+	{"scheme-unusable", "none-sent offers-windows-only agent-without-windows", strong + weak, "windows"},
+	{"no-credentials", "none-sent offers-windows-only agent-without-windows", -weak, "windows"},
+	{"kerberos", "none-sent offers-windows-only agent-without-windows", -weak, "windows"},
+	{"cookie-not-sent", "framed-elsewhere !cookie-sent error-login_required", leads, "frame"},
+	{"no-credentials", "framed-elsewhere error-login_required", contradicts, "context"},
+	{"session-ended", "framed-elsewhere !cookie-sent error-login_required", -weak, "context"},
+	{"insecure-transport", "address-downgraded", leads, "https"},
+	{"no-credentials", "none-sent said:clock-wrong", -weak, "log"},
 	{"not-permitted", "front-cookie status-403", base, "front"},
 	{"two-sign-ins-one-field", "sign-in-page front-product authorization-sent", strong + weak + base, "front"},
 	{"wrong-status", "sign-in-page front-product", -weak, "status"},
