@@ -643,7 +643,17 @@ func (e *evidence) unsent(signIn bool) {
 // signedAddress reports whether an address has a signature.
 func signedAddress(u *url.URL) bool {
 	for name := range u.Query() {
-		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "sign" && u.Query().Has("timestamp") || l == "hmac" || l == "hash" || l == "md5" && u.Query().Has("expires") || edgeTokens.MatchString(l) {
+		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "sign" && u.Query().Has("timestamp") || l == "hmac" || l == "hash" || (l == "md5" || l == "token") && u.Query().Has("expires") || edgeTokens.MatchString(l) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyInQuery reports whether an address has a parameter with a secret.
+func keyInQuery(u *url.URL) bool {
+	for name := range u.Query() {
+		if queryNames.MatchString(name) {
 			return true
 		}
 	}

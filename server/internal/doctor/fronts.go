@@ -156,7 +156,11 @@ func (e *evidence) contrastFacts() {
 		if !slices.Equal(credentialsOf(x.Request), have) {
 			continue
 		}
-		if len(have) == 0 && i < e.c.Subject && sameHost(other, e.target) && other.Path == e.target.Path && strings.EqualFold(x.Request.Method, e.request.Method) {
+		left := len(have) == 0 && i < e.c.Subject && sameHost(other, e.target) && keyInQuery(other) && !keyInQuery(e.target)
+		if left {
+			e.add("key-left-out", Computed, "history", "an earlier request to this server had a key or token in its address; this one has none")
+		}
+		if !left && len(have) == 0 && i < e.c.Subject && sameHost(other, e.target) && other.Path == e.target.Path && strings.EqualFold(x.Request.Method, e.request.Method) {
 			e.add("open-before", Computed, "history", "the address was answered before, without credentials")
 		}
 		samePath := other.Path == e.target.Path

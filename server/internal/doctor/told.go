@@ -34,6 +34,8 @@ var (
 	signInLogged       = regexp.MustCompile(`(?i)\bPOST\s+\S*(?:sign-?in|log-?in|sessions?|authenticate)\b\S*.*\s20[014]\b`)
 	refusalLogged      = regexp.MustCompile(`(?i)\bGET\s+/\S*.*\s401\b`)
 	secretMade         = regexp.MustCompile(`(?i)\b(?:generat\w+|creat\w+|using)\b.{0,12}\b(?:random|new|temporary|ephemeral)\b.{0,16}\b(?:secret|key)\b|\b(?:secret|key)\b.{0,24}\b(?:auto-?generated|randomly generated|generated randomly)\b`)
+	directoryFilter    = regexp.MustCompile(`(?i)\(\s*memberOf\s*=|\bldap\w*[ _-]?(?:search[ _-]?)?(?:filter|base)\b`)
+	cookieDomain       = regexp.MustCompile(`(?i)\bcookie[._-]?domains?["']?\s*[:=]\s*["'\[]*\.?([a-z0-9-]+(?:\.[a-z0-9-]+)+)`)
 	passesHost         = regexp.MustCompile(`(?i)\bproxy_set_header\s+"?Host\b|\bProxyPreserveHost\s+on\b`)
 	passesOn           = regexp.MustCompile(`(?i)^\s*(?:proxy_pass|proxy_set_header|ProxyPass)\s`)
 	noteLine           = regexp.MustCompile(`^# .*(?:Authorization|\b30[1278]\b|OPTIONS|Set-Cookie|\.netrc|\.conf\b|config)`)
@@ -83,6 +85,12 @@ func (e *evidence) lineFacts() {
 		}
 		if passesHost.MatchString(w.text) {
 			host = w
+		}
+		if directoryFilter.MatchString(w.text) {
+			e.add("directory-filter", Computed, w.at, "the server looks users up in a directory, with a filter or below a base: %s", e.quoteLine(w.text))
+		}
+		if m := cookieDomain.FindStringSubmatch(w.text); m != nil && e.target.Host != "" && !strings.HasSuffix("."+strings.ToLower(e.target.Hostname()), "."+strings.ToLower(m[1])) {
+			e.add("cookie-domain-elsewhere", Computed, w.at, "the cookies are set for %s, the address is %s", e.quote(m[1]), e.quote(e.target.Hostname()))
 		}
 		if secretMade.MatchString(w.text) {
 			e.add("secret-made", Computed, w.at, "the server makes a new secret when it starts, so older tokens and sessions end: %s", e.quoteLine(w.text))
