@@ -17,6 +17,7 @@ var (
 	checkPath  = regexp.MustCompile(`(?i)/(?:healthz?|livez?|readyz|health-?check|liveness|readiness|-/healthy|-/ready|actuator/health|ping|heartbeat)(?:/(?:live|liveness|ready|readiness))?/?$`)
 	attackForm = regexp.MustCompile(`(?i)<script\b|\bunion\s+(?:all\s+)?select\b|\bor\s+1\s*=\s*1\b|(?:\.\./){2}|/etc/passwd|\bjavascript:|\bon(?:error|load)\s*=|\$\{jndi:|\bdrop\s+table\b|;\s*(?:cat|rm|wget|curl)\s+[-/]|<\?php|\{\{\d+\*\d+\}\}|\bexec\s*\(`)
 	relayPath  = regexp.MustCompile(`(?i)/v\d+(?:beta)?/(?:chat/completions|messages|completions|embeddings|responses|models)\b`)
+	redirector = regexp.MustCompile(`(?i)^(?:microsoft-webdav-miniredir|davclnt|microsoft data access internet publishing)`)
 	plainAgent = regexp.MustCompile(`(?i)^(?:prometheus|go-http-client|axios|node|undici|okhttp|python-requests|python-urllib|aiohttp|httpx|guzzlehttp|postmanruntime|insomnia|uptime-kuma|kube-probe|faraday|reqwest|dart)\b`)
 	waitsAgent = regexp.MustCompile(`(?i)^(?:docker|containerd|buildkit|podman|skopeo|crane|oras|pip/|cargo|nuget|uv/|poetry|git/|jgit|svn|serf|apache-maven|maven|davfs2|cadaver|mirall|microsoft-webdav|microsoft office|wget)`)
 )
@@ -78,6 +79,9 @@ func (e *evidence) frontFacts() {
 		e.add("spring-like", Computed, "response", "the status has no reason phrase, and the fields of security are those of Spring Security")
 	}
 	agent := e.request.Header.Get("User-Agent")
+	if e.target.Scheme == "http" && redirector.MatchString(agent) {
+		e.add("keeps-password-from-http", Computed, "User-Agent", "Windows sends Basic credentials over https only, unless BasicAuthLevel is 2")
+	}
 	if plainAgent.MatchString(agent) {
 		e.add("agent-without-windows", Computed, "User-Agent", "clients of this kind have no Negotiate and NTLM of their own: %s", e.quote(agent))
 	}
