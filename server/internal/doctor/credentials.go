@@ -178,7 +178,10 @@ var escapedEdge = regexp.MustCompile(`(?i)(?:%0[ad]|%20|%22|%27|%EF%BB%BF)+(?:/|
 var tokenOfBot = regexp.MustCompile(`^(?:https?://api\.telegram\.org)?/\d{6,}:[A-Za-z0-9_-]{20,}/`)
 
 // secretInPath matches a path with a secret, or with a mark in place of one.
-var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/|/rest/\d+/[a-z0-9]{3,}/`)
+var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/|/api/(?:v\d+/)?webhooks/\d+/[^/?]+|/services/Soap/[uc]/|/rest/\d+/[a-z0-9]{3,}/|/t/[A-Za-z0-9-]{30,}/`)
+
+// emptyInPath matches a part of a path where an empty variable or a mark stands in place of a token.
+var emptyInPath = regexp.MustCompile(`(?i)/(?:bot(?:undefined|null|none|nil)|%3C[a-z_ -]*(?:token|key|secret)[a-z_ -]*%3E|%7B+[a-z_.-]*(?:token|key|secret)[a-z_]*%7D+|\$\{?[a-z_]*(?:token|key|secret)[a-z_]*\}?)(?:/|$)`)
 
 // jwtForm matches a JWT. It is a secret in a parameter of any name.
 var jwtForm = regexp.MustCompile(`^eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*$`)
@@ -251,6 +254,9 @@ func (e *evidence) readCredentials() {
 		if escapedEdge.MatchString(path) {
 			e.add("stray-octets", Computed, "address", "a line end, a blank or a quotation mark stands in the secret of the address, as a %%-escape")
 		}
+	} else if m := emptyInPath.FindString(path); m != "" {
+		e.hold(credential{place: "path", kind: secretInQuery, value: "<token>"})
+		e.add("placeholder-word", Computed, "path", "%s stands in the path in place of a token", e.quote(strings.Trim(m, "/")))
 	}
 	if tokenOfBot.MatchString(r.URL) && e.target.Hostname() == "api.telegram.org" {
 		e.add("word-before-token-absent", Computed, "address", "the path has the token alone; Telegram takes it behind the word bot")

@@ -720,7 +720,7 @@ func splitBody(text string) (body string, log []string) {
 		if i := strings.LastIndex(text, ">"); i >= 0 && !strings.Contains(text[:i], "\n\n20") {
 			end = i + 1
 		}
-	case programLine(firstLine(trimmed)):
+	case programLine(firstLine(trimmed)) || redirectLine.MatchString(firstLine(trimmed)):
 		end = 0
 	default:
 		if i := strings.Index(text, "\n\n"); i >= 0 && logLine(firstLine(strings.TrimLeft(text[i:], "\n"))) {

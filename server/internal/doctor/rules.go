@@ -1280,6 +1280,8 @@ var rules = []rule{
 	{"oauth-client-refused", "token-address grant-authorization_code said-nothing status-400", weak, "grant"},
 	{"required-field-missing", "token-address grant-authorization_code said-nothing status-400", weak, "grant"},
 	{"oauth-client-refused", "token-address grant-client_credentials said-nothing status-400", strong, "grant"},
+	{"oauth-client-refused", "token-address grant-client_credentials said:wrong-secret", strong + weak + base, "grant"}, // there is no user whose password could be wrong
+	{"wrong-secret", "token-address grant-client_credentials !product-decides", contradicts, "grant"},
 	{"insufficient-scope", "token-address grant-client_credentials said-nothing status-400", base, "grant"},
 	{"required-field-missing", "token-address grant-client_credentials said-nothing status-400", base, "grant"},
 	{"identity-unknown-here", "token-address grant-jwt-bearer said-nothing refused", weak, "grant"},
@@ -1385,6 +1387,8 @@ var rules = []rule{
 	{"wrong-credential-kind", "job-token-elsewhere !product-decides", strong + weak + base, "habit"},
 	{"network-not-allowed", "user-of-localhost refused !said:wrong-secret", strong + weak + base, "habit"},
 	{"wrong-scheme", "form-not-taken said-special", weak, "service"},
+	{"wrong-scheme", "form-not-taken said:wrong-audience !jwt-sent", leads, "service"}, // a key has no audience
+	{"wrong-audience", "form-not-taken !jwt-sent", contradicts, "habit"},
 	{"wrong-credential-kind", "form-not-taken", weak, "habit"},
 	{"required-field-missing", "form-not-taken authorization-absent", base, "habit"},
 	{"header-stripped", "form-not-taken", contradicts, "habit"},

@@ -11,7 +11,7 @@ import (
 
 // Forms of lines of programs, configurations and front ends, the same for all products.
 var (
-	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|<set-header\s+name="Authorization"\s+exists-action="delete"|\brequest_headers_to_remove\b.{0,40}\bauthorization\b|\bmore_clear_input_headers\s+"?Authorization|\bcustomrequestheaders\.authorization=\s*$|\bingress\.kubernetes\.io/auth-type["']?:\s*["']?(?:basic|digest)|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
+	fieldDropped       = regexp.MustCompile(`(?i)\b(?:proxy|grpc|uwsgi)_set_header\s+"?Authorization"?\s+(?:""|'')|\b(?:fastcgi|uwsgi)_param\s+HTTP_AUTHORIZATION\s+(?:""|'')|\bRequestHeader\s+unset\s+"?Authorization|\bdel-header\s+Authorization|\bheader_up\s+-Authorization|\bunset\s+(?:be)?req\.http\.Authorization|<set-header\s+name="Authorization"\s+exists-action="delete"|\brequest_headers_to_remove\b.{0,40}\bauthorization\b|\bmore_clear_input_headers\s+"?Authorization|\bcustomrequestheaders\.authorization=\s*$|\bingress\.kubernetes\.io/auth-type["']?:\s*["']?(?:basic|digest)|\bsensitive-?headers\b["']?\s*[=:].*\bAuthorization\b|\bCGIPassAuth\s+Off|\bWSGIPassAuthorization\s+Off`)
 	frontAsks          = regexp.MustCompile(`(?i)^\s*(?:auth_basic\s+"|auth_basic_user_file\s|basic_?auth\s+(?:/\S*\s+)?(?:bcrypt\s+)?\{|basicauth\s+/\S*\s+["\w]|AuthType\s+Basic\b|AuthUserFile\s|auth_pam\s+")|traefik\.http\.middlewares\.\S+\.basicauth\.users|^\s*basicAuth:\s*$|\bhttp-request auth\b`)
 	frontWrites        = regexp.MustCompile(`(?i)(?:^|\s|--)(?:pass|set)[_-](?:basic[_-]auth|authorization[_-]header)\b["']?\s*[=: ]\s*["']?true\b|\b(?:proxy|grpc)_set_header\s+"?Authorization"?\s+["']?(?:Basic|Bearer) |\bRequestHeader\s+set\s+"?Authorization\b|\bset-header\s+Authorization\s|\bheader_up\s+Authorization\s+["']?(?:Basic|Bearer) |\bcustomrequestheaders\.authorization=["']?\w`)
 	frontLists         = regexp.MustCompile(`(?i)^\s*(?:(?:allow|deny)\s+(?:all|[0-9a-f.:]+(?:/\d+)?)\s*;|Require\s+(?:not\s+)?(?:ip|host|local)\b|(?:Allow|Deny)\s+from\s|(?:ipAllowList|ipWhiteList):|@\w+\s+(?:not\s+)?(?:remote_ip|client_ip)\b)|\.(?:ipallowlist|ipwhitelist)\.sourcerange`)
@@ -53,7 +53,7 @@ func besideLine(text string) bool {
 	if programLine(text) {
 		return true
 	}
-	return logBegin.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontWrites.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || withoutCookies.MatchString(text) ||
+	return logBegin.MatchString(text) || redirectLine.MatchString(text) || noteLine.MatchString(text) || configuration.MatchString(text) && len(text) < 200 || fieldDropped.MatchString(text) || frontWrites.MatchString(text) || frontAsks.MatchString(text) || frontLists.MatchString(text) || frontCertificate.MatchString(text) || withoutCookies.MatchString(text) ||
 		cookieBlocked.MatchString(text) || cutHash.MatchString(text) && expandingPlace.MatchString(text)
 }
 
