@@ -1387,7 +1387,6 @@ var rules = []rule{
 	{"wrong-credential-kind", "job-token-elsewhere !product-decides", strong + weak + base, "habit"},
 	{"network-not-allowed", "user-of-localhost refused !said:wrong-secret", strong + weak + base, "habit"},
 	{"wrong-scheme", "form-not-taken said-special", weak, "service"},
-	{"wrong-scheme", "form-not-taken said:wrong-audience !jwt-sent", leads, "service"}, // a key has no audience
 	{"wrong-audience", "form-not-taken !jwt-sent", contradicts, "habit"},
 	{"wrong-credential-kind", "form-not-taken", weak, "habit"},
 	{"required-field-missing", "form-not-taken authorization-absent", base, "habit"},
