@@ -1160,6 +1160,11 @@ var rules = []rule{
 	{"unknown-signing-key", "keys-rotated bearer-sent refused", strong + weak, "set"},
 	{"revoked", "keys-rotated bearer-sent", contradicts, "set"},
 	{"claim-missing", "claim-wanted-absent refused", strong + weak, "set"},
+	{"claim-missing", "claim-documented-absent refused !aud-other-than-set !said-special !product-decides", leads, "set"},
+	{"claim-missing", "life-beyond-limit refused !exp-past !said-special !product-decides", leads, "set"},
+	{"expired", "age-beyond-limit refused !said-special", leads, "set"},
+	{"expired", "age-beyond-limit said:expired", leads, "set"},
+	{"wrong-secret", "age-beyond-limit !said-special", contradicts, "set"},
 	{"not-a-jwt", "opaque-sent reads-jwts bearer-sent", strong + weak, "set"},
 	{"upstream-refused", "inner-call-refused", strong + weak, "set"},
 

@@ -62,6 +62,9 @@ func values(text string) (list []string) {
 // settingFacts adds facts about lines of a configuration or a log, and compares the token of the
 // request with them: issuer, audience, algorithms, keys, and the claims that the server reads.
 func (e *evidence) settingFacts() {
+	for i := range e.credentials {
+		e.documentedToken(&e.credentials[i])
+	}
 	lines := slices.DeleteFunc(e.linesBeside(true), func(w passage) bool { // a JSON object on one line is an answer, not a configuration
 		text := strings.TrimSpace(w.text)
 		return w.at == "body line 1" && strings.HasPrefix(text, "{") && strings.HasSuffix(text, "}") || strings.HasPrefix(text, "claims: {") // the token itself
