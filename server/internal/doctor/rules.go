@@ -93,6 +93,9 @@ var rules = []rule{
 	{"header-stripped", "bearer-sent bare-challenge scheme-offered status-401", weak, "bare"},
 	{"header-stripped", "bearer-sent no-challenge status-401 said-nothing", base, "bare"},
 	{"header-stripped", "works-behind", strong, "history"},
+	{"wrong-scheme", "basic-sent status-403 said:login !challenged !sign-in-address", strong + weak, "scheme"}, // a server that takes Basic asks for it by a challenge
+	{"wrong-secret", "app-password-sent said:app-password-needed", strong + weak, "app"},
+	{"app-password-needed", "app-password-sent said:app-password-needed", contradicts, "sent"},
 	{"header-stripped", "basic-sent code:wrong-secret said:wrong-secret", impossible, "read"}, // the server read the credentials
 	{"header-stripped", "authorization-sent usual:no-credentials !scheme-not-offered !scheme-missing", strong + base, "none"},
 	{"header-stripped", "authorization-sent front-cgi bare-challenge", weak, "front"},
