@@ -902,6 +902,9 @@ func (e *evidence) schemeless(c *credential, value string) {
 		if wordAlone.MatchString(value) {
 			e.add("word-for-secret", Computed, c.place, "the field has a word of the program in place of credentials: %s", e.quote(value))
 		}
+		if !strings.ContainsAny(value, " %=&:") {
+			e.add("one-word", Computed, c.place, "the field has one word")
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"regexp"
 	"slices"
 	"strings"
@@ -90,7 +91,11 @@ func (e *evidence) reasonFacts() {
 }
 
 // refusalIn500 adds the fact that an answer with a status of 500 or more has the words of a refusal.
+// Each fault of SOAP has the status 500 (SOAP 1.1 s6.2).
 func (e *evidence) refusalIn500() {
+	if body := e.response.Body; bytes.Contains(body[:min(len(body), 8<<10)], []byte("Fault>")) {
+		return
+	}
 	e.add("refusal-in-500", Computed, "status", "the answer has the words of a refusal and the status %d, a fault of the server", e.response.Status)
 }
 

@@ -139,6 +139,23 @@ func (e *evidence) formFacts() {
 	if text := string(e.request.Body) + string(body); strings.Contains(text, "UsernameToken") || strings.Contains(text, "InvalidSecurity") || strings.Contains(text, "wsse:") {
 		e.add("message-security", Computed, "body", "the body has elements of WS-Security")
 	}
+	if sent := string(e.request.Body); e.seen["none-sent"] && strings.Contains(sent, "Envelope") && !strings.Contains(sent, "Security") && (strings.Contains(string(body), "NotAuthorized") || strings.Contains(string(body), "wsse:")) {
+		e.add("message-unsigned", Computed, "body", "the message of the request has no element Security (WS-Security s5); the answer asks for one")
+	}
+	if auth := e.sent(secretInAuthorization); auth != nil && auth.scheme == "basic" && auth.mark == "" && auth.user == "" && auth.pass != "" {
+		e.add("user-empty", Computed, auth.place, "the user name of Basic is empty")
+	}
+	if auth := e.sent(secretInAuthorization); auth != nil && auth.scheme == "basic" && strings.Contains(auth.user+auth.mark, `\`) {
+		e.add("domain-user", Computed, auth.place, "the user name has a domain before it")
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if e.seen["none-sent"] && (segment == "undefined" || segment == "null" || segment == "None") {
+			e.add("path-placeholder", Computed, "address", "the address has %s in place of a value", e.quote(segment))
+		}
+	}
+	if e.seen["negotiate-sent"] && slices.ContainsFunc(e.words, func(w passage) bool { return strings.Contains(strings.ToLower(w.text), "invalid basic auth") }) {
+		e.add("basic-complained", Computed, "response", "the server complains of Basic, and the request has Negotiate")
+	}
 	if slices.ContainsFunc(e.words, func(w passage) bool { return w.by != byPerson && putMissing.MatchString(w.text) }) || slices.ContainsFunc(e.c.Log[:min(len(e.c.Log), maxLogLines)], putMissing.MatchString) {
 		e.add("upload", Computed, "log", "a line of the client names an upload that was answered 404")
 		e.add("told-404", Computed, "log", "a line of the client names the status 404")
@@ -215,6 +232,7 @@ var expectations = []expectation{
 	{"", "basic-sent status-401 password-is-token public-service", "wrong-secret expired revoked"},
 	{"", "basic-sent status-401 password-is-token", "wrong-secret expired wrong-scheme"},
 	{"", "basic-sent status-401 public-service", "wrong-secret app-password-needed account-not-active"},
+	{"", "basic-sent status-401 front-nginx no-challenge !password-file !public-service", "wrong-secret two-sign-ins-one-field header-stripped"},
 	{"", "basic-sent status-401 front-nginx !password-file", "wrong-secret two-sign-ins-one-field app-password-needed"},
 	{"", "basic-sent status-401", "wrong-secret app-password-needed server-store-mangled"},
 	{"", "session-in-field", "session-ended expired wrong-secret"},

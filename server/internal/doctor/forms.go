@@ -43,6 +43,11 @@ var forms = func() []form {
 			`\balgorithm\b.{0,20}\b(?:does not|doesn't|did not) match\b|\bkey for this algorithm\b|\bmust be an? (?:a)?symmetric key\b|\bexpected configured algorithm\b`},
 		{"network-not-allowed", true, "ip network internet endpoint country firewall remote location trusted", `\b(?:untrusted|not (?:from )?a trusted) (?:upstream|proxy|peer|source|client|remote|address|ip|network)\b|\bip (?:white|allow)[- ]?list\w*\b|\bblocked ip\b|\bbanned the country\b|\baccess from this ip\b|\bfrom location:? \d+\.\d+|` +
 			`\bpublic (?:network )?access is disabled\b|\bprivate endpoint\b|\bfirewall settings\b|\bnot a verified ip\b|\bauthenticate remotely\b|\bcheck your network settings\b`},
+		{"network-not-allowed", true, "machine localhost local", `\b(?:only|allowed|accessible)\b.{0,40}\b(?:from|in|on|within|via) (?:the |your |a )?local[- ](?:network|machine|subnet|area|ip|address\w*)\b|\bonly (?:accessible|available|reachable|allowed) from (?:the )?(?:same (?:machine|host)|local ?host|local (?:machine|network|addresses))\b`},
+		{"server-misconfigured", true, "bootstrap disabled", `\bmust be bootstrapped\b|\bservice (?:is )?disabled\b`},
+		{"cookie-not-sent", true, "cookie", `\bno\b.{0,90}\b(?:state|correlation|nonce) cookie\b.{0,10}\bfound\b|\b(?:state|correlation|nonce) cookie\b.{0,60}\bnot found\b`},
+		{"ambiguous-credentials", true, "simultaneously", `\bauth\w*\b.{0,120}\bsimultaneously\b`},
+		{"method-retired", true, "deprecation", `\b(?:endpoint|command|api|version|method)s?[ -]deprecation\b`},
 		{"malformed-credentials", true, "parameter field format base64", `\b(?:requires|missing) ["']?(?:signature|credential|signedheaders)["']? (?:parameter|field)\b|\bcredentials are not base64\b`},
 		{"organisation-rule", false, "sso saml organi approv forbids", `\b(?:sso|saml|single sign-on)\b.{0,30}\b(?:required|enforced|mandatory|needed)\b|\brequired to (?:sign|log) in (?:with|via|through|using) (?:sso|saml|single)\b|` +
 			`\bnot allowed (?:for|by|in) (?:this|your|the) organi[sz]ation\b|\b(?:outside|within) (?:its|your|the) organi[sz]ation\b|\bapproved by (?:an |your |the )?(?:\w+ )?admin|\badmin(?:istrator)?[- ]approv|` +

@@ -13,8 +13,9 @@ import (
 // keptForms match lines of configurations with credentials. The first group is the host of the
 // credentials.
 var keptForms = []*regexp.Regexp{
-	regexp.MustCompile(`^\s*//([^/\s:]+(?::\d+)?)/\S*:_(?:authToken|auth|password)\b`),                                              // .npmrc
-	regexp.MustCompile(`(?:^|\s)machine\s+([\w.-]+)`),                                                                               // netrc
+	regexp.MustCompile(`^\s*//([^/\s:]+(?::\d+)?)/\S*:_(?:authToken|auth|password)\b`), // .npmrc
+	regexp.MustCompile(`^\s*machine\s+([\w.-]+)`),                                      // netrc
+	regexp.MustCompile(`\bmachine\s+([\w.-]+)\s+login\b`),
 	regexp.MustCompile(`\bcredentials\s+"([\w.-]+(?::\d+)?)"\s*\{`),                                                                 // .terraformrc
 	regexp.MustCompile(`\bregistry\.configs\."([\w.-]+(?::\d+)?)"\.auth\b`),                                                         // containerd
 	regexp.MustCompile(`^\s*https?://[^\s/@:]*:[^\s/@]*@([\w.-]+(?::\d+)?)`),                                                        // .git-credentials

@@ -179,6 +179,9 @@ func (e *evidence) markFacts(c *credential) {
 		if m.facts == "token-of-other-kind" && (firebaseToken.MatchString(c.mark) || c.kind == secretInCookie || c.kind == secretInBody && strings.HasSuffix(strings.ToLower(c.place), "_token")) {
 			continue
 		}
+		if parameters && m.facts == "no-api-secret" {
+			continue
+		}
 		if m.words.MatchString(c.mark) {
 			for fact := range strings.FieldsSeq(m.facts) {
 				e.add(fact, Said, c.place, "the input says: %s", m.text)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/url"
@@ -139,8 +140,32 @@ func (e *evidence) digestFacts() {
 	if realm, ok := credentials.Param("realm"); ok && !slices.Contains(realms, realm) && !maskShape.MatchString(realm) {
 		e.add("digest-realm-differs", Computed, "Authorization", "the realm of the answer is not that of the challenge")
 	}
+	e.digestPair(param("algorithm"), param("nonce"))
 	if last := e.lastNonce(); last != "" && param("nonce") != "" && param("nonce") != last && !auth.masked {
 		e.add("digest-nonce-old", Computed, "Authorization", "the nonce is not the last one that the server gave")
+	}
+}
+
+// digestPair adds a fact if the answer has the algorithm of one challenge and the nonce of another
+// one of the same response.
+func (e *evidence) digestPair(algorithm, nonce string) {
+	if nonce == "" || maskShape.MatchString(nonce) {
+		return
+	}
+	for _, x := range e.c.Earlier() {
+		if x.Response == nil {
+			continue
+		}
+		for _, c := range challengesOf(x.Response.Header.Values("WWW-Authenticate")) {
+			a, _ := c.Param("algorithm")
+			if n, _ := c.Param("nonce"); n != nonce || !strings.EqualFold(c.Scheme, "Digest") {
+				continue
+			}
+			offered, _ := digestalg.Parse(a)
+			if sent, _ := digestalg.Parse(algorithm); sent != offered {
+				e.add("digest-nonce-of-other", Computed, "Authorization", "the answer has the algorithm %s and the nonce of a challenge with %s", e.quote(algorithm), e.quote(cmp.Or(a, "MD5")))
+			}
+		}
 	}
 }
 

@@ -51,6 +51,9 @@ var rules = []rule{
 	{"no-credentials", "asked-anonymously status-401", decides, "none"},
 	{"no-credentials", "none-sent", weak, "none"},
 	{"no-credentials", "error-insufficient_scope", -weak, "scope"}, // the server read a token
+	{"no-credentials", "message-unsigned refused", strong + weak, "none"},
+	{"clock-wrong", "message-unsigned", contradicts, "message"},
+	{"wrong-secret", "message-unsigned", contradicts, "message"},
 	{"no-credentials", "authorization-absent none-names-authorization", strong + weak, "none"},
 	{"no-credentials", "authorization-absent said:none", strong, "none"},
 	{"no-credentials", "authorization-absent code:no-credentials", strong, "none"},
@@ -192,6 +195,8 @@ var rules = []rule{
 	{"prefix-missing", "token-without-scheme", base, "form"},
 	{"prefix-missing", "scheme-missing challenged", strong + base, "form"},
 	{"prefix-missing", "scheme-missing said:malformed-credentials", strong, "form"},
+	{"prefix-missing", "one-word code:wrong-scheme", decides, "form"}, // no scheme was sent
+	{"wrong-scheme", "one-word code:wrong-scheme", contradicts, "form"},
 	{"prefix-missing", "scheme-missing !quirk-takes-bare-token", strong, "form"},
 	{"prefix-missing", "scheme-glued", weak, "form"},
 	{"wrong-secret", "token-without-scheme scheme-missing !quirk-takes-bare-token", contradicts, "form"},
@@ -219,6 +224,11 @@ var rules = []rule{
 	{"placeholder", "empty-credential", decides, "empty"},
 	{"placeholder", "placeholder-word !placeholder-or-cover", decides, "empty"},
 	{"placeholder", "placeholder-or-cover", leads, "empty"}, // the user may have hidden the secret
+	{"placeholder", "user-empty code:no-credentials", leads, "empty"},
+	{"placeholder", "user-empty said:none", leads, "empty"}, // the server takes an empty name for none
+	{"header-stripped", "user-empty", contradicts, "empty"},
+	{"placeholder", "path-placeholder refused", strong + weak, "empty"},
+	{"no-credentials", "path-placeholder", contradicts, "empty"},
 	{"placeholder", "placeholder-mark", weak, "empty"},
 	{"placeholder", "credentials-read", contradicts, "against"},
 	{"placeholder", "note-variable-unset", weak, "empty"},
@@ -281,6 +291,7 @@ var rules = []rule{
 	{"wrong-credential-kind", "key-field-sent said:malformed-credentials !authorization-sent", strong, "form"},
 	{"wrong-credential-kind", "secret-is-key bearer-sent error-invalid_token", weak, "key"},
 	{"wrong-credential-kind", "kid-absent said:unknown-signing-key", base, "claims"},
+	{"wrong-credential-kind", "domain-user offers-negotiate", weak, "domain"}, // Basic takes accounts of the machine alone
 	{"wrong-credential-kind", "none-sent", impossible, "sent"},
 
 	{"not-a-jwt", "said:not-a-jwt opaque-sent", decides, "jwt"},
@@ -585,6 +596,8 @@ var rules = []rule{
 	{"digest-answer-wrong", "digest-count-form", strong + weak, "digest"},
 	{"digest-answer-wrong", "digest-algorithm-differs", decides, "digest"},
 	{"digest-answer-wrong", "digest-realm-differs", decides, "digest"},
+	{"digest-answer-wrong", "digest-nonce-of-other", decides, "digest"},
+	{"stale-nonce", "digest-nonce-of-other", contradicts, "nonce"},
 	{"digest-answer-wrong", "digest-sent status-400", strong, "400"},
 	{"digest-answer-wrong", "digest-sent", base, "base"},
 	{"digest-answer-wrong", "authorization-sent !digest-sent", impossible, "sent"},
@@ -699,6 +712,7 @@ var rules = []rule{
 	{"expired", "error-expired_token", decides, "error"},
 
 	{"network-not-allowed", "none-sent status-403 front-page", base, "403"},
+	{"network-not-allowed", "none-sent status-403 may:network-not-allowed !challenged", strong + weak, "403"},
 	{"network-not-allowed", "status-403 !authorization-sent !key-sent !cookie-sent !challenged", base, "403"},
 	{"network-not-allowed", "status-451", strong, "451"},
 
@@ -716,6 +730,8 @@ var rules = []rule{
 	{"two-sign-ins-one-field", "bearer-sent scheme-not-offered offers-basic-only", weak, "front"},
 	{"two-sign-ins-one-field", "bearer-sent front-page status-401 !challenged", strong, "front"},
 	{"two-sign-ins-one-field", "basic-sent scheme-not-offered offers-bearer-only front-page", strong, "front"},
+	{"two-sign-ins-one-field", "basic-complained", strong + weak + base, "front"}, // the program reads the ticket of the front as its own Basic
+	{"kerberos", "basic-complained", contradicts, "front"},
 	{"challenge-lost", "challenge-dropped", decides, "history"},
 	{"challenge-lost", "challenge-told", strong + weak, "history"},
 	{"challenge-lost", "no-challenge front-proxy", base, "front"},

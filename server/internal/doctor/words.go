@@ -173,6 +173,9 @@ func (v *vocabulary) pairsIn(text []string) (found []spoken) {
 			if list[i].kind != aSubject {
 				continue
 			}
+			if list[i].concept == "network" && isOrigin(text, list[i].from, p.concept) {
+				continue
+			}
 			s := v.head(list, i, text)
 			topic, ok := v.pairs[[2]string{s.concept, p.concept}]
 			gap := max(s.from-p.to, p.from-list[i].to)
@@ -187,6 +190,17 @@ func (v *vocabulary) pairsIn(text []string) (found []spoken) {
 		}
 	}
 	return found
+}
+
+// isOrigin reports whether the network at a place of a text is where a failed sign-in came from, and
+// not its reason: "login of bob from IP address 192.0.2.7 failed".
+func isOrigin(text []string, at int, predicate string) bool {
+	if predicate != "failed" && predicate != "unknown" && predicate != "invalid" {
+		return false
+	}
+	for at--; at >= 0 && slices.Contains([]string{"ip", "address", "adresse", "client", "host", "remote", "the"}, text[at]); at-- {
+	}
+	return at >= 0 && slices.Contains([]string{"from", "von", "depuis", "desde", "dal", "van"}, text[at])
 }
 
 // head returns the subject that list[i] speaks of: of neighbours the last ("token audience"), of a
