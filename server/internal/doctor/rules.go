@@ -334,6 +334,7 @@ var rules = []rule{
 	{"wrong-secret", "digest-sent scheme-offered !stale-true", weak, "base"},
 	{"wrong-secret", "digest-sent no-challenge", weak, "base"},
 	{"wrong-secret", "key-field-sent refused", base, "base"},
+	{"wrong-secret", "key-field-sent challenge-unreadable", strong, "base"}, // the server read the key
 	{"wrong-secret", "key-in-query refused", base, "base"},
 	{"wrong-secret", "authorization-sent status-401 !jwt-sent", base, "base"},
 	{"wrong-secret", "opaque-sent status-401", weak, "base"}, // more tokens are wrong than fields are lost
