@@ -258,6 +258,8 @@ var rules = []rule{
 	{"ambiguous-credentials", "two-tokens said:ambiguous-credentials", decides, "two"},
 	{"ambiguous-credentials", "key-beside-authorization said:ambiguous-credentials", decides, "two"},
 	{"ambiguous-credentials", "note-netrc authorization-sent", weak, "note"},
+	{"ambiguous-credentials", "signed-address authorization-sent said:wrong-scheme", leads, "signed"}, // the server names the second credentials
+	{"wrong-scheme", "signed-address authorization-sent", contradicts, "signed"},
 	{"ambiguous-credentials", "user-in-address authorization-sent", strong, "two"},
 
 	// The kind.
