@@ -26,7 +26,7 @@ var (
 	keySetSearch = regexp.MustCompile(`(?i)match|\bkid\b|\bfind\b|\bfound\b|correspond|applicable|multiple`)
 	networkError = regexp.MustCompile(`\b(?:ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|EHOSTUNREACH|UnknownHostException|ConnectException|SocketTimeoutException|ResourceAccessException)\b|` +
 		`(?i)\bgetaddrinfo\b|name or service not known|failure in name resolution|no such host\b|\burlopen error\b|\bi/o timeout\b|context deadline exceeded|` +
-		`\bexpected 200 ok from\b|\b(?:request|connection|connect) timed out\b|\bresponded with (?:status )?(?:code )?(?:5\d\d|404)\b|\bstatus(?: code)?:? (?:5\d\d|404) from\b`)
+		`\bexpected 200 ok from\b|\b(?:request|connection|connect) timed out\b|\bresponded with (?:status )?(?:code )?(?:5\d\d|404)\b|\bstatus(?: code)?:? (?:5\d\d|404) from\b|\bindicates failure,? status=(?:5\d\d|404)\b`)
 	remoteDocument = regexp.MustCompile(`(?i)jwks|key|issuer|discovery|well-known|introspect|userinfo|ldap|metadata|certs`)
 )
 

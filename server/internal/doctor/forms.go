@@ -23,7 +23,7 @@ var forms = func() []form {
 		needs, re string
 	}{
 		{"server-misconfigured", true, "configur backend scheme config readable material directory secret pem pubkey file key", `\b(?:no|missing) (?:auth\w*|identity|log-?in) (?:back-?ends?|schemes?|providers?|realms?)\b|` +
-			`\b(?:isn't configured|bad[_ ]config)\b|\b(?:signing|public|verification|shared) (?:key|secret) (?:must be|needs to be|has to be) (?:specified|set|configured|provided|defined)\b|\bno configured (?:[\w-]+ ){1,4}match|^.{0,60}\bmis-?configured\b|\bnot (?:properly|fully|correctly|set-? ?up|configurated)(?: configur\w+| set-? ?up)?\b.{0,20}(?:\bfor\b|,|$)|` +
+			`\b(?:isn't configured|bad[_ ]config)\b|\b(?:signing|public|verification|shared) (?:key|secret) (?:must be|needs to be|has to be) (?:specified|set|configured|provided|defined)\b|\bno configured (?:[\w-]+ ){1,4}match|\bunsupported protocol scheme\b|^.{0,60}\bmis-?configured\b|\bnot (?:properly|fully|correctly|set-? ?up|configurated)(?: configur\w+| set-? ?up)?\b.{0,20}(?:\bfor\b|,|$)|` +
 			`\b(?:no such file or directory|not readable|key material)\b|\blacks? (?:a |the )?(?:jwt )?secret\b|\bsecret or public key must be\b|` +
 			`\b(?:pars\w+|invalid|malformed) (?:pub(?:lic)?[ _-]?key|pem|x\.?509)\b|\b(?:could not|cannot|can't|failed to|unable to) (?:open|read|load) (?:\w+ ){0,3}(?:file|certificate bundle|keystore)\b|\bno (?:\w+ )?file was specified\b|` +
 			`\b(?:secret|key)\b.{0,60}\b(?:at least|greater than|shorter than|less than|minimum|not secure enough)\b.{0,40}\bbits\b|\bkey byte array is \d+ bits\b|\bhmac key is \d+ bytes long\b|\bprovided key is too short\b`},

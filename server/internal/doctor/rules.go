@@ -146,6 +146,9 @@ var rules = []rule{
 	{"two-sign-ins-one-field", "sign-in-address to-sign-in-elsewhere", strong, "front"},                                // the sign-in of the program lies behind another one
 	{"wrong-scheme", "authorization-sent to-sign-in-elsewhere !challenged", weak, "front"},
 	{"header-stripped", "may:no-credentials jwt-sent status-401", weak, "none"},
+	{"placeholder", "said:placeholder status-5xx", contradicts, "5xx"},                       // an error of the program speaks of its own variable
+	{"two-sign-ins-one-field", "front-cookie offers-basic-only status-401", strong, "front"}, // the program behind the front end asks for its own password
+	{"wrong-secret", "front-cookie said:wrong-secret !authorization-sent !key-sent !secret-in-body", contradicts, "sent"},
 	{"malformed-credentials", "scheme-lower-case refused said-nothing", weak, "form"},
 	{"upstream-refused", "said:oauth-client-refused bearer-sent status-5xx !token-address !callback-address", leads, "client"}, // the server is the client
 	{"oauth-client-refused", "said:oauth-client-refused bearer-sent status-5xx !token-address !callback-address", contradicts, "client"},
