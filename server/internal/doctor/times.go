@@ -109,6 +109,8 @@ func (e *evidence) tokenTimes(c *credential) {
 		e.add("exp-past-now", Computed, "claim exp", "%s; the response has no Date", compare("exp", exp))
 	case dated:
 		e.add("exp-ahead", Computed, "claim exp", "%s", compare("exp", exp))
+	default: // the refusal was before now, so the token had time left
+		e.add("exp-ahead", Computed, "claim exp", "%s; the response has no Date", compare("exp", exp))
 	}
 	if !dated {
 		return
