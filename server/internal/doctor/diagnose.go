@@ -307,7 +307,7 @@ func (d *diagnosis) related(ranked []*score) []*score {
 				continue
 			}
 			if i < len(expected) {
-				s.form = max(1, 2-i)
+				s.form = []int{4, 2, 1}[min(i, 2)] // the first counts like a point, the others break ties
 			} else if len(ranked) >= maxRelated {
 				continue
 			}
@@ -329,7 +329,7 @@ func (d *diagnosis) related(ranked []*score) []*score {
 			}
 			return 1
 		}
-		return cmp.Compare(2*b.points()+b.form, 2*a.points()+a.form)
+		return cmp.Compare(4*b.points()+b.form, 4*a.points()+a.form)
 	})
 	return ranked
 }
