@@ -37,7 +37,7 @@ var habits = sync.OnceValue(func() []habit {
 // formShape matches a form of credentials: a scheme, bare, cookie or body; a field with a colon
 // behind it; a parameter with a question mark before it. Behind an equals sign stands how the
 // secret begins, or the user name of Basic; behind a star at the end the form takes no keys.
-var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?\*?|[A-Za-z][A-Za-z0-9-]+:(?:=!\S+)?|\?[A-Za-z_-]+)$`)
+var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?\*?|[A-Za-z][A-Za-z0-9_-]+:(?:=!\S+)?|\?[A-Za-z0-9_-]+)$`)
 
 // readHabits parses habits.txt: lines "name | places | forms | retired forms | fields beside"; the
 // last three may be empty.
@@ -102,7 +102,7 @@ func (h habit) elsewhere(c *credential) bool {
 
 // Words of the user for a secret.
 var (
-	apiKeyMark = regexp.MustCompile(`(?i)\bkey\b|\b(?:api|personal|user|bot|hec|job|integration|service|app)[- _]?(?:api[- _]?|access[- _]?)?(?:token|key)\b|\bapi[-_]?key\b|\bPAT\b|JOB_TOKEN|API_TOKEN|API_KEY`)
+	apiKeyMark = regexp.MustCompile(`(?i)\bkey\b|\b(?:api|personal|user|bot|hec|job|integration|service|app)[- _]?(?:api[- _]?|access[- _]?)?(?:token|key)\b|\bapi[-_]?key\b|\bapi[- _]?secret\b|\bPAT\b|JOB_TOKEN|API_TOKEN|API_KEY`)
 	jobMark    = regexp.MustCompile(`(?i)\bjob[ _-]?token\b|CI_JOB_TOKEN`)
 )
 
