@@ -144,7 +144,7 @@ func (e *evidence) placeFacts() {
 				differs(", without " + word)
 			case environment && !not && trial != "":
 				differs(" with " + trial)
-			case slices.Contains(regions, word) && region != word && (region != "" || e.seen["hosted-service"]):
+			case slices.Contains(regions, word) && region != word && word != "global" && (region != "" || e.seen["hosted-service"]):
 				differs("")
 			}
 		}

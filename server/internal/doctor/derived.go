@@ -149,11 +149,14 @@ func (e *evidence) silenceFacts() {
 	}
 }
 
+// mcpSegment matches a segment of a path with the word mcp.
+var mcpSegment = regexp.MustCompile(`/(?:[a-z0-9.]+[-_])?mcp(?:[-_](?:server|http|stream|api|v\d+))?(?:/|$)`)
+
 // addressFacts adds whether the address is one of the Model Context Protocol.
 func (e *evidence) addressFacts() {
 	path := strings.ToLower(e.target.Path)
 	host := strings.HasPrefix(strings.ToLower(e.target.Host), "mcp.") && !oauthPath.MatchString(path) && !e.has("registration-address")
-	if host || strings.HasSuffix(path, "/mcp") || strings.Contains(path, "/mcp/") || strings.HasSuffix(path, "/sse") || e.request.Header.Has("MCP-Protocol-Version") {
+	if host || mcpSegment.MatchString(path) || strings.HasSuffix(path, "/sse") || e.request.Header.Has("MCP-Protocol-Version") {
 		e.add("mcp", Computed, "address", "the address is one of the Model Context Protocol")
 	}
 }

@@ -14,7 +14,7 @@ import (
 var (
 	markNew      = regexp.MustCompile(`(?i)\b(?:fresh|freshly|just|newly|new)\b`)
 	markKey      = regexp.MustCompile(`(?i)\bkeys?\b`)
-	markAppPass  = regexp.MustCompile(`(?i)\bapp(?:lication)?[- ]?(?:specific )?password|(?:^|[:<])(?:[a-z0-9]{4}[ -]){3,5}[a-z0-9]{4}(?:$|>)`)
+	markAppPass  = regexp.MustCompile(`(?i)\bapp(?:lication)?[- ]?(?:specific )?password|\buser[- ]token\b|(?:^|[:<])(?:[a-z0-9]{4}[ -]){3,5}[a-z0-9]{4}(?:$|>)`)
 	markAccount  = regexp.MustCompile(`(?i)\b(?:account|log-?in|sign-?on|sso|own|web|normal|its|their) password`)
 	markToken    = regexp.MustCompile(`(?i)\b(?:tokens?|pat|keys?|secret)\b`)
 	gitPath      = regexp.MustCompile(`/info/refs$|/git-(?:upload|receive)-pack$|/info/lfs/`)

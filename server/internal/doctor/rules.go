@@ -629,6 +629,7 @@ var rules = []rule{
 	{"scheme-unusable", "offers-windows-only none-sent", strong, "windows"},
 	{"scheme-unusable", "quirk-clients-use-digest offers-basic-only none-sent", strong + weak + base, "vendor"},
 	{"scheme-unusable", "none-sent offers-digest-only", weak, "offer"},
+	{"scheme-unusable", "message-security offers-digest-only !authorization-sent", strong + weak, "offer"}, // the client signs the message alone
 	{"scheme-unusable", "none-sent log:scheme-unusable !no-challenge", strong + weak + base, "client"},
 	{"scheme-unusable", "scheme-not-offered offers-windows-only", weak, "windows"},
 	{"scheme-unusable", "scheme-not-offered offers-windows-only status-407 basic-sent", strong + weak + weak, "windows"},
@@ -754,6 +755,12 @@ var rules = []rule{
 	{"upstream-refused", "worked-elsewhere said:upstream-refused", strong, "words+"},
 
 	// The server.
+	{"two-sign-ins-one-field", "to-sign-in-elsewhere quirk-sign-in-page-203", contradicts, "front"}, // its own page
+	{"wrong-scheme", "to-sign-in-elsewhere quirk-sign-in-page-203", contradicts, "front"},
+	{"wrong-secret", "to-sign-in quirk-sign-in-page-203 authorization-sent !basic-no-colon !jwt-sent", strong + base, "page"},
+	{"wrong-credential-kind", "to-sign-in quirk-sign-in-page-203 jwt-sent !exp-past", strong + base, "page"},
+	{"wrong-audience", "to-sign-in quirk-sign-in-page-203 jwt-sent !exp-past", weak, "page"},
+	{"expired", "to-sign-in quirk-sign-in-page-203 authorization-sent", weak, "page"},
 	{"wrong-status", "sign-in-page", strong, "status"},
 	{"wrong-secret", "sign-in-page basic-sent !basic-no-colon", strong + base, "page"},
 	{"wrong-secret", "sign-in-page bearer-sent !jwt-sent", strong + base, "page"},
@@ -1765,6 +1772,8 @@ var rules = []rule{
 	{"wrong-credential-kind", "public-key-sent refused", strong + weak + base, "kind"},
 	{"wrong-secret", "public-key-sent", -weak, "mark"},
 	{"wrong-credential-kind", "kind-limited refused said-nothing", base, "mark"},
+	{"wrong-credential-kind", "kind-limited code:malformed-credentials", strong + weak + base, "mark"}, // a good secret, read as another kind
+	{"malformed-credentials", "kind-limited code:malformed-credentials", -strong, "mark"},
 	{"two-sign-ins-one-field", "realm-of-front key-as-user basic-sent", strong + weak + base, "realm"},
 	{"two-sign-ins-one-field", "realm-of-front bearer-sent offers-basic-only", strong + weak + base, "realm"},
 	{"wrong-secret", "realm-of-front key-as-user basic-sent", -weak, "realm"},
