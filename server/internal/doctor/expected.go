@@ -30,7 +30,7 @@ var (
 	// time of a signed request.
 	signatureName = regexp.MustCompile(`^(?:x-|[a-z]+-)*(?:sign|signature|hmac|digest-sign|access-sign|api-sign|apisign)$`)
 	momentName    = regexp.MustCompile(`^(?:x-|[a-z]+-)*(?:t|ts|time|timestamp|nonce|date|access-timestamp|expires|recvwindow)$`)
-	nameOfToken   = regexp.MustCompile(`^(?:x-|[a-z0-9]+[-_])*(?:token|jwt|bearer[-_]?token|access[-_]?token|auth[-_]?token|session[-_]?token)$`)
+	nameOfToken   = regexp.MustCompile(`^(?:x-|[a-z0-9]+[-_])*(?:token|jwt|bearer[-_]?token|access[-_]?token|auth(?:entication|orization)?[-_]?token|session[-_]?token)$`)
 	nameOfSession = regexp.MustCompile(`^_?(?:x-|[a-z]+-)*(?:sid|session|session-?_?id|session-?_?key|phpsessid|jsessionid)$`)
 	browserAgent  = regexp.MustCompile(`^Mozilla/`)
 )
@@ -117,6 +117,9 @@ func (e *evidence) formFacts() {
 	}
 	if server := strings.ToLower(e.response.Header.Get("Server")); edgeServer.MatchString(server) && !strings.Contains(strings.ToLower(e.response.Header.Get("Content-Type")), "json") {
 		e.add("edge-in-front", Computed, "Server", "Server is %s, which can answer in place of the application", e.quote(server))
+	}
+	if e.target.Port() == "10250" {
+		e.add("kubelet-address", Computed, "address", "the port 10250 is that of kubelets, which take tokens only if a webhook for them is set")
 	}
 	if localHost(e.target.Hostname()) {
 		e.add("local-address", Computed, "address", "the address is that of the same machine")
@@ -205,6 +208,8 @@ var expectations = []expectation{
 	{"", "bearer-sent status-401 said:login no-challenge !jwt-sent", "wrong-secret header-stripped expired"},
 	{"", "cli-agent status-401", "wrong-secret credentials-not-chosen expired"},
 	{"", "digest-sent status-401", "wrong-secret digest-answer-wrong account-locked"},
+	{"", "jwt-sent status-401 told-new !mcp", "clock-wrong unknown-signing-key wrong-audience"},
+	{"", "bearer-sent status-401 kubelet-address", "server-misconfigured wrong-scheme expired"},
 	{"", "jwt-sent status-401 worked-before", "expired revoked bad-signature"},
 	{"", "jwt-sent status-401 mcp", "wrong-audience expired wrong-issuer"},
 	{"", "jwt-sent status-401 registry-address", "expired wrong-issuer unknown-signing-key"},

@@ -729,7 +729,7 @@ var rules = []rule{
 	{"cross-site-refused", "code:cross-site-refused", base, "cookie"},
 
 	{"insecure-transport", "plain-http said:insecure-transport", decides, "http"},
-	{"insecure-transport", "plain-http status-403 !authorization-sent !key-sent", weak, "http"},
+	{"insecure-transport", "plain-http status-403 !authorization-sent !key-sent !cookie-sent", weak, "http"},
 	{"insecure-transport", "plain-http refused !scheme-offered", base, "http"},
 
 	// Between.
@@ -919,6 +919,7 @@ var rules = []rule{
 	{"cookie-not-sent", "said:cookie-not-sent none-sent", strong + weak, "cookie"},
 	{"no-credentials", "said:cookie-not-sent", contradicts, "context"},
 	{"prefix-missing", "signed-request", contradicts, "against"},
+	{"prefix-missing", "signed-request said-nothing", -weak, "signed"}, // the field has the product's own form
 	{"dpop-proof-wrong", "said:dpop-url-mismatch", contradicts, "special"},
 	{"dpop-proof-missing", "said:dpop-url-mismatch", contradicts, "special"},
 	{"dpop-proof-missing", "said:dpop-nonce-needed", contradicts, "special"},
