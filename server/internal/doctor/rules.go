@@ -1403,7 +1403,8 @@ var rules = []rule{
 
 	// The documented ways of the server (habits.txt) against the credentials of the request.
 	{"wrong-scheme", "form-not-taken !said-special", strong + weak + base, "service"},
-	{"wrong-scheme", "form-not-taken code:no-credentials", strong + weak + base, "service"}, // the server found no credentials in a form that it takes
+	{"wrong-scheme", "form-not-taken code:no-credentials", leads, "service"}, // the server found no credentials in a form that it takes
+	{"no-credentials", "form-not-taken code:no-credentials", contradicts, "service"},
 	{"wrong-scheme", "form-not-taken said:none", strong + weak + base, "service"},
 	{"wrong-scheme", "form-not-taken authorization-absent !product-decides !said:wrong-scheme !token-address", strong + strong + base, "service"}, // the server did not see the credentials that its words speak of
 	{"wrong-scheme", "token-in-body code:no-credentials authorization-absent !sign-in-address !token-address", leads, "service"},
