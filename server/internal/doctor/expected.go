@@ -253,6 +253,7 @@ var expectations = []expectation{
 	{"", "none-sent status-401 client-tool", "no-credentials credentials-not-chosen lost-on-redirect"},
 	{"", "none-sent status-401", "no-credentials cookie-not-sent credentials-not-chosen"},
 	{"", "token-address !status-403", "oauth-client-refused refresh-refused required-field-missing"},
+	{"", "authorization-sent status-401 scheme-missing quirk-takes-bare-token", "wrong-secret wrong-credential-kind wrong-place"},
 	{"", "authorization-sent status-401 secret-is-key public-service", "wrong-secret wrong-place revoked"},
 	{"", "authorization-sent status-401 scheme-missing", "prefix-missing wrong-secret wrong-credential-kind"},
 	{"", "authorization-sent status-401", "wrong-secret expired revoked"},

@@ -260,6 +260,9 @@ func (e *evidence) habitFacts() {
 				e.add("companion-absent", Computed, name, "%s requires the field %s beside the credentials, and the request does not have it", h.name, name)
 			}
 		}
+		if c := sent[0]; !path && c.kind == secretInAuthorization && c.scheme == "" && slices.Contains(h.takes, "bare") && !e.seen["quirk-takes-bare-token"] {
+			e.add("quirk-takes-bare-token", Computed, c.place, "%s: Authorization takes a token without a scheme", h.name)
+		}
 		if len(h.takes) == 0 || fits(h.takes, false) != "" {
 			return
 		}
