@@ -18,7 +18,7 @@ var habitFile string
 // habit is the way in which one API takes credentials, by its documentation.
 type habit struct {
 	name    string
-	places  []string // where it holds: hosts, ports with a path, parts of a path, "@" and the name of a product
+	places  []string // where it holds; see habits.txt
 	takes   []string // forms of credentials; see formTaken
 	retired []string // forms that it took once
 	beside  []string // fields that belong beside the credentials
@@ -80,11 +80,16 @@ func (h habit) place(e *evidence) string {
 			return slices.ContainsFunc(e.products, func(p *product) bool { return p.Name == name })
 		}
 		host, path, _ := strings.Cut(place, "/")
+		path = strings.TrimPrefix(path, "/")
 		if path != "" && !strings.Contains(strings.ToLower(e.target.Path), "/"+path) {
 			return false
 		}
 		if port, ok := strings.CutPrefix(host, ":"); ok {
 			return e.target.Port() == port
+		}
+		if name, ok := strings.CutPrefix(host, "~"); ok {
+			label, _, _ := strings.Cut(strings.ToLower(e.target.Hostname()), ".")
+			return strings.Contains("-"+label+"-", "-"+name+"-")
 		}
 		return host == "" || hostIs(e.target.Host, host)
 	})
@@ -233,7 +238,7 @@ func (e *evidence) habitFacts() {
 	}
 	for _, h := range habits() {
 		place := h.place(e)
-		path := strings.HasPrefix(place, "/") // the path alone tells the program: another one or a version of it may take more
+		path := strings.HasPrefix(place, "/") && !strings.HasPrefix(place, "//") // the path alone tells the program: another one or a version of it may take more
 		if place == "" || path && h.elsewhere(sent[0]) {
 			continue
 		}
