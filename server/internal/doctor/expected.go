@@ -11,6 +11,9 @@ import (
 
 // Patterns of words in place of a secret, of addresses and of fields, which tell the kind of the
 // request.
+// signatureParts lists the parameters of a signed address (AWS Signature Version 4).
+var signatureParts = []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Expires"}
+
 var (
 	markNew      = regexp.MustCompile(`(?i)\b(?:fresh|freshly|just|newly|new)\b`)
 	markKey      = regexp.MustCompile(`(?i)\bkeys?\b`)
@@ -105,6 +108,11 @@ func (e *evidence) formFacts() {
 	}
 	if signature && moment && !e.seen["signed-address"] && !e.seen["signed-request"] && !e.seen["webhook-signed"] {
 		e.add("signed-fields", Computed, "request", "the request has fields or parameters for a signature and for a time")
+	}
+	for _, name := range signatureParts {
+		if q := e.target.Query(); (q.Has("X-Amz-Signature") || q.Has("X-Amz-Credential")) && !q.Has(name) && e.response.Status >= 400 && strings.Contains(string(e.response.Body[:min(len(e.response.Body), 8<<10)]), name) {
+			e.add("signature-part-absent", Computed, "address", "the response names %s, and the signed address has no such parameter", e.quote(name))
+		}
 	}
 	if auth := e.sent(secretInAuthorization); auth != nil && auth.scheme == "oauth" {
 		e.add("oauth1-sent", Computed, auth.place, "the request is signed by OAuth 1.0 (RFC 5849 s3.4)")

@@ -162,6 +162,7 @@ var rules = []rule{
 
 	{"required-field-missing", "date-absent !code:malformed-credentials", decides, "field"},
 	{"required-field-missing", "date-absent", strong, "field"},
+	{"required-field-missing", "signature-part-absent !said:expired", leads, "field"},
 	{"required-field-missing", "session-token-absent usual:wrong-secret", decides, "field"},
 	{"required-field-missing", "session-token-absent", weak, "field"},
 	{"required-field-missing", "said:none authorization-sent quirk-keys-beside-token", strong + weak, "field"},
@@ -437,6 +438,8 @@ var rules = []rule{
 	{"clock-wrong", "error-invalid_client said:clock-wrong", strong + weak + base, "assertion"}, // the time of the client's assertion
 	{"clock-wrong", "said:not-yet-valid !nbf-far-ahead !begin-named", strong + base, "begin"},
 	{"clock-wrong", "exp-ahead said:expired !invalid-not-expired", strong, "disagree"},
+	{"clock-wrong", "exp-ahead code:expired said:expired !invalid-not-expired !said:session-ended", strong + weak, "disagree"}, // the code of a server that reads exp
+	{"expired", "exp-ahead code:expired said:expired !invalid-not-expired", -strong, "disagree"},
 	{"expired", "invalid-not-expired", contradicts, "either"},
 	{"bad-signature", "invalid-not-expired jwt-sent", strong, "either"},
 	{"clock-wrong", "said:expired said:clock-wrong signed-request", weak, "both"}, // a signed request is as old as its time
