@@ -1449,6 +1449,7 @@ var rules = []rule{
 	{"method-retired", "form-retired said-nothing", strong + weak + base, "habit"},
 	{"method-retired", "form-retired usual:wrong-secret", strong + weak, "habit"},
 	{"method-retired", "form-retired code:wrong-secret", leads, "habit"},
+	{"method-retired", "form-retired said:wrong-secret", leads, "habit"}, // the API does not read the secret
 	{"method-retired", "form-retired", weak, "habit"},
 	{"wrong-secret", "form-retired !said:wrong-secret", -weak, "habit"},
 	{"wrong-credential-kind", "user-not-of-token", strong + weak + base, "habit"},

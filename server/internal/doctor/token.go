@@ -26,7 +26,6 @@ var otherPrefixes = []secretPrefix{
 	{"secret_", "Notion token"},
 	{"eyJrIjoi", "Grafana API key"},
 	{"pul-", "Pulumi token"},
-	{"dp.pt.", "Doppler token"},
 	{"duffel_", "Duffel token"},
 	{"FLWSECK", "Flutterwave key"},
 	{"v2.local.", "PASETO token"},
