@@ -353,6 +353,9 @@ var (
 var otherLogin = regexp.MustCompile(`(?i)\blogged in to \S+ (?:account |as )?.{0,40}\((?:keyring|oauth_token|\S*hosts\.yml)\)|\b\w+ environment variable is being used\b|` +
 	`\b(?:overrid(?:es|den|ing)|takes? precedence over|is used instead of|ignoring)\b.{0,60}\b(?:environment variable|stored|saved|cached|keyring|log-?in|credentials? file|config\w*)\b`)
 
+// overridesLogin matches the setting of git that adds an Authorization field to each request.
+var overridesLogin = regexp.MustCompile(`(?i)\.extraheader\b.{0,3}authorization:`)
+
 // fromVariable matches a line of a configuration with a variable for its secret.
 var fromVariable = regexp.MustCompile(`(?i)(?:token|password|secret|auth|key)\w*["']?\s*[=:]\s*["']?\$\{?([A-Za-z_]\w*)\}?["']?\s*$`)
 
@@ -360,6 +363,11 @@ var fromVariable = regexp.MustCompile(`(?i)(?:token|password|secret|auth|key)\w*
 func (e *evidence) clientFacts() {
 	if agent := e.request.Header.Get("User-Agent"); toolAgent.MatchString(agent) {
 		e.add("client-tool", Computed, "User-Agent", "the client keeps credentials for many servers: %s", e.quote(agent))
+	}
+	for _, w := range e.linesBeside(false) {
+		if overridesLogin.MatchString(w.text) {
+			e.add("other-login-kept", Computed, w.at, "the configuration of git sends another Authorization: %s", e.quoteLine(w.text))
+		}
 	}
 	for _, w := range e.words {
 		if w.by == byLog && otherLogin.MatchString(w.text) {

@@ -902,11 +902,17 @@ func (e *evidence) schemeless(c *credential, value string) {
 		if wordAlone.MatchString(value) {
 			e.add("word-for-secret", Computed, c.place, "the field has a word of the program in place of credentials: %s", e.quote(value))
 		}
+		if parametersAlone.MatchString(value) {
+			e.add("parameters-alone", Computed, c.place, "the field begins with a parameter, the scheme before it is missing")
+		}
 		if !strings.ContainsAny(value, " %=&:") {
 			e.add("one-word", Computed, c.place, "the field has one word")
 		}
 	}
 }
+
+// parametersAlone matches parameters of credentials without a scheme before them.
+var parametersAlone = regexp.MustCompile(`^[A-Za-z][\w-]*="[^"]*"\s*,\s*[A-Za-z][\w-]*="`)
 
 // wordAlone matches words that programs write into Authorization if they have no credentials.
 var wordAlone = regexp.MustCompile(`^(?i:anonymous|none|guest|public|unauthenticated|no-?auth|disabled|false|true)$`)

@@ -351,6 +351,7 @@ var expectations = []expectation{
 	{"app-password-needed", "upload", "wrong-secret not-permitted"},
 	{"no-credentials", "none-sent registry-address", "credentials-not-chosen expired"},
 	{"no-credentials", "none-sent client-tool", "credentials-not-chosen lost-on-redirect"},
+	{"session-ended", "cookie-sent status-401 said:login", "server-misconfigured outage-as-refusal"},
 	{"no-credentials", "none-sent browser", "cookie-not-sent preflight-refused"},
 }
 

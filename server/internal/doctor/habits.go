@@ -145,6 +145,9 @@ func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	case "bare":
 		return c.kind == secretInAuthorization && c.scheme == "" && strings.HasPrefix(c.value, begin)
 	case "basic":
+		if begin == "app-password" {
+			return c.kind == secretInAuthorization && c.scheme == "basic" && e.seen["app-password-sent"]
+		}
 		if begin == "password" {
 			return c.kind == secretInAuthorization && c.scheme == "basic" && !e.seen["secret-is-token"] && (!retired || e.seen["password-sent"])
 		}
@@ -163,9 +166,14 @@ func (e *evidence) formTaken(c *credential, form string, retired bool) bool {
 	return strings.HasPrefix(c.value, "<") && e.seen["secret-is-key"] == retired && !e.seen["api-token-sent"] && !strings.Contains(strings.ToLower(c.mark), "hex")
 }
 
+// nameWord matches words that stand in place of a user name that is no mail address.
+var nameWord = regexp.MustCompile(`(?i)\b(?:user ?name|login(?: name)?)\b`)
+
 // userFits reports whether the user name of Basic is the one that belongs to a token.
 func userFits(c *credential, want string) bool {
 	switch {
+	case want == "@":
+		return strings.Contains(c.user, "@") || strings.HasPrefix(c.user, "x-") || c.masked && !nameWord.MatchString(c.user)
 	case want == "-":
 		return c.pass == "" || shapeOf(c.user) != nil || tokenWords.MatchString(c.user)
 	case strings.HasPrefix(want, "*"):
@@ -310,6 +318,8 @@ func showUser(form string) string {
 	switch user := strings.TrimPrefix(form, "basic="); {
 	case user == "-":
 		return "in the place of the user name, with an empty password"
+	case user == "@":
+		return "with a mail address as the user name"
 	case strings.HasPrefix(user, "*"):
 		return "with a user name that ends with " + user[1:]
 	default:

@@ -182,7 +182,13 @@ func (e *evidence) markFacts(c *credential) {
 		if parameters && m.facts == "no-api-secret" {
 			continue
 		}
-		if m.words.MatchString(c.mark) {
+		text := c.mark
+		if m.facts == "no-api-secret" && c.scheme == "basic" { // the words before the colon name the user
+			if _, secret, ok := strings.Cut(text, ":"); ok {
+				text = secret
+			}
+		}
+		if m.words.MatchString(text) {
 			for fact := range strings.FieldsSeq(m.facts) {
 				e.add(fact, Said, c.place, "the input says: %s", m.text)
 			}

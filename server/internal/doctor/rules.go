@@ -202,6 +202,7 @@ var rules = []rule{
 	{"prefix-missing", "one-word code:wrong-scheme", decides, "form"}, // no scheme was sent
 	{"wrong-scheme", "one-word code:wrong-scheme", contradicts, "form"},
 	{"prefix-missing", "scheme-missing !quirk-takes-bare-token", strong, "form"},
+	{"prefix-missing", "parameters-alone", leads, "form"},
 	{"prefix-missing", "scheme-glued", weak, "form"},
 	{"wrong-secret", "token-without-scheme scheme-missing !quirk-takes-bare-token", contradicts, "form"},
 	{"prefix-missing", "scheme-offered", contradicts, "against"},
@@ -252,6 +253,7 @@ var rules = []rule{
 	{"malformed-credentials", "jwt-cut said:malformed-credentials", strong, "cut"},
 	{"malformed-credentials", "digest-parameter-absent", decides, "form"},
 	{"malformed-credentials", "scheme-missing said:malformed-credentials", weak, "form"},
+	{"not-a-jwt", "jwt-cut said:malformed-credentials", strong, "cut"}, // the end of the token is missing
 	{"malformed-credentials", "dpop-unreadable", weak, "form"},
 	{"malformed-credentials", "said:malformed-credentials said:not-a-jwt", -weak, "less"},
 	{"malformed-credentials", "none-sent", contradicts, "sent"},
@@ -262,7 +264,8 @@ var rules = []rule{
 	{"ambiguous-credentials", "two-tokens said:ambiguous-credentials", decides, "two"},
 	{"ambiguous-credentials", "key-beside-authorization said:ambiguous-credentials", decides, "two"},
 	{"ambiguous-credentials", "note-netrc authorization-sent", weak, "note"},
-	{"ambiguous-credentials", "signed-address authorization-sent said:wrong-scheme", leads, "signed"}, // the server names the second credentials
+	{"ambiguous-credentials", "cookie-sent bearer-sent status-401 said:not-permitted usual:no-credentials", strong + weak, "two"}, // the session took the place of the token
+	{"ambiguous-credentials", "signed-address authorization-sent said:wrong-scheme", leads, "signed"},                             // the server names the second credentials
 	{"wrong-scheme", "signed-address authorization-sent", contradicts, "signed"},
 	{"ambiguous-credentials", "user-in-address authorization-sent", strong, "two"},
 
@@ -292,6 +295,7 @@ var rules = []rule{
 	{"wrong-credential-kind", "key-sent said:wrong-credential-kind !said:none", strong + weak, "words"},
 	{"wrong-credential-kind", "authorization-sent said:wrong-credential-kind", strong + weak, "words"},
 	{"wrong-credential-kind", "password-sent offers-bearer-only", weak, "password"},
+	{"wrong-credential-kind", "bearer-sent password-sent refused !basic-sent", strong + weak + base, "password"}, // a password stands where a token belongs
 	{"wrong-credential-kind", "sub-absent said:claim-missing", base, "claims"},
 	{"wrong-credential-kind", "api-token-sent said:malformed-credentials", strong, "form"},
 	{"wrong-credential-kind", "key-field-sent said:malformed-credentials !authorization-sent", strong, "form"},
@@ -1094,6 +1098,7 @@ var rules = []rule{
 	{"wrong-scheme", "scheme-not-offered code:header-stripped", strong + weak, "scheme"},
 	{"no-credentials", "usual:app-password-needed", contradicts, "context"},
 	{"no-credentials", "key-in-query code:session-ended", contradicts, "context"},
+	{"no-credentials", "none-sent status-401 challenged code:not-permitted", strong, "sent"}, // the rights are those of nobody
 	{"two-sign-ins-one-field", "basic-sent password-sent said:malformed-credentials front-nginx !scheme-offered !basic-not-base64 !basic-no-colon", strong, "front"},
 	{"no-credentials", "cookie-unsent", -weak, "context"},
 	{"proxy-credentials-missing", "preflight", contradicts, "context"},
@@ -1685,6 +1690,7 @@ var rules = []rule{
 	{"server-misconfigured", "setting-empty refused", strong + base, "setting"},
 	{"network-not-allowed", "ban-told status-403", strong + weak, "ban"},
 	{"network-not-allowed", "ban-told status-401", strong, "ban"},
+	{"network-not-allowed", "usual:network-not-allowed status-401 authorization-sent !ban-told", -weak, "401"}, // a refused address is told as 403
 	{"server-misconfigured", "default-denies refused", strong + base, "default"},
 	{"server-misconfigured", "order-wrong refused", leads, "order"},
 	{"challenge-lost", "challenge-hidden no-challenge", leads, "hidden"},

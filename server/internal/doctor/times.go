@@ -438,6 +438,8 @@ func (e *evidence) tokenKind(c *credential) {
 		kind, why = "a DPoP proof", "typ is dpop+jwt"
 	case strings.Contains(text(claims, "aud"), "identitytoolkit.googleapis.com"):
 		kind, why = "a custom token of Firebase, to be exchanged for an ID token", "aud is the token exchange"
+	case text(claims, "iss") == "https://accounts.google.com" && slices.ContainsFunc(e.words, func(w passage) bool { return firebaseToken.MatchString(w.text) }):
+		kind, why = "an ID token of Google itself, to be exchanged for one of Firebase", "iss is Google"
 	case strings.HasPrefix(text(claims, "iss"), "https://securetoken.google.com/") && hostIs(e.target.Hostname(), ".googleapis.com") && !firebaseHost.MatchString(e.target.Host):
 		kind, why = "an ID token of Firebase", "iss is "+e.quote(text(claims, "iss"))
 	case e.target.Hostname() == "api.github.com" && appIssuer.MatchString(text(claims, "iss")) && claims["sub"] == nil && !strings.HasPrefix(e.target.Path, "/app"):
