@@ -1438,6 +1438,8 @@ var rules = []rule{
 	{"wrong-credential-kind", "form-not-taken", weak, "habit"},
 	{"required-field-missing", "form-not-taken authorization-absent", base, "habit"},
 	{"header-stripped", "form-not-taken", contradicts, "habit"},
+	{"cross-site-refused", "form-not-taken !cookie-sent", contradicts, "habit"}, // a key that was read needs no such check
+	{"wrong-scheme", "form-not-taken code:cross-site-refused !cookie-sent", leads, "service"},
 	{"wrong-secret", "form-not-taken !said:wrong-secret", -weak, "service"},
 	{"not-permitted", "form-not-taken !said:not-permitted", -weak, "habit"},
 	{"wrong-scheme", "form-retired", contradicts, "habit"},
