@@ -42,6 +42,7 @@ var formShape = regexp.MustCompile(`^(?:[a-z][a-z0-9-]+(?:=\S+)?\*?|[A-Za-z][A-Z
 // readHabits parses habits.txt: lines "name | places | forms | retired forms | fields beside"; the
 // last three may be empty.
 func readHabits(file string) (list []habit, err error) {
+	first := map[string]int{} // by place: the line that has it
 	for i, line := range strings.Split(file, "\n") {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
@@ -56,6 +57,12 @@ func readHabits(file string) (list []habit, err error) {
 			if !slices.ContainsFunc(known().products, func(p *product) bool { return p.Name == name }) {
 				return nil, fmt.Errorf("doctor: habits.txt line %d: no product is called %q", i+1, name)
 			}
+		}
+		for _, place := range h.places {
+			if n, ok := first[place]; ok {
+				return nil, fmt.Errorf("doctor: habits.txt line %d: %s stands in line %d too", i+1, place, n)
+			}
+			first[place] = i + 1
 		}
 		if len(parts) > 3 {
 			h.retired = strings.Fields(parts[3])
