@@ -1445,7 +1445,7 @@ var rules = []rule{
 	{"wrong-scheme", "form-retired", contradicts, "habit"},
 	{"required-field-missing", "companion-absent said-nothing", strong + weak + base, "habit"},
 	{"required-field-missing", "companion-absent", weak, "habit"},
-	{"required-field-missing", "companion-absent may:required-field-missing", decides, "habit"},
+	{"required-field-missing", "companion-absent may:required-field-missing", leads, "habit"}, // people leave out fields that seem usual
 	{"wrong-scheme", "companion-absent may:required-field-missing", contradicts, "habit"},
 	{"network-not-allowed", "works-at-other-network", strong + weak, "told"},
 	{"edge-refused", "works-at-other-network status-403", weak, "told"},
