@@ -212,6 +212,9 @@ func (e *evidence) readCredentials() {
 		case name == "authorization":
 			c.kind = secretInAuthorization
 			c.split()
+			if scheme, rest, ok := strings.Cut(c.value, ":"); ok && c.scheme == "" && strings.EqualFold(scheme, "bearer") && hostIs(e.target.Host, ".onelogin.com") {
+				c.scheme, c.value = "bearer", rest // OneLogin's own clients send it so
+			}
 		case name == "proxy-authorization":
 			c.kind = secretInProxyAuthorization
 			c.split()
@@ -930,6 +933,9 @@ func (e *evidence) basicForm(c *credential, value string) {
 		if strings.Contains(maskShape.ReplaceAllString(value, ""), ":") {
 			e.add("basic-not-encoded", Computed, at, "user name and password are in plain text, not in base64")
 		}
+		return
+	}
+	if strings.HasPrefix(value, "klarna_") { // Klarna takes its keys behind Basic as they are
 		return
 	}
 	octets, err := decodeBasic(value)
