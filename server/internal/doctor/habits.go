@@ -70,6 +70,11 @@ func readHabits(file string) (list []habit, err error) {
 		if len(parts) > 4 {
 			h.beside = strings.Fields(parts[4])
 		}
+		for _, field := range h.beside {
+			if strings.Trim(field, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+				return nil, fmt.Errorf("doctor: habits.txt line %d: %q is no name of a field", i+1, field)
+			}
+		}
 		for _, form := range slices.Concat(h.takes, h.retired) {
 			if !formShape.MatchString(form) {
 				return nil, fmt.Errorf("doctor: habits.txt line %d: %q is no form of credentials", i+1, form)
