@@ -111,6 +111,16 @@ func (h habit) place(e *evidence) string {
 	return h.places[i]
 }
 
+// serviceAt reports whether a host is that of a service of habits.txt.
+func serviceAt(host string) bool {
+	return slices.ContainsFunc(habits(), func(h habit) bool {
+		return slices.ContainsFunc(h.places, func(place string) bool {
+			name, _, _ := strings.Cut(place, "/")
+			return name != "" && hostIs(host, name)
+		})
+	})
+}
+
 // elsewhere reports whether a secret is one of another server than that of the habit: a token with
 // claims, or a key of another maker.
 func (h habit) elsewhere(c *credential) bool {

@@ -217,14 +217,16 @@ func (e *evidence) recognise() {
 	for _, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
 		body += "\n" + strings.ToLower(line[:min(len(line), maxSaid)])
 	}
+	service := serviceAt(e.target.Host)
 	for _, p := range known().products {
-		points, why, hosted := 0, "", false
+		points, why, hosted, weak := 0, "", false, true
 		for _, s := range p.Signs {
 			if !e.shows(s, body) {
 				continue
 			}
 			if points++; !s.Weak {
 				points++
+				weak = false
 			}
 			if s.Host != "" && hostIs(e.target.Host, s.Host) && publicHost(e.target.Hostname()) {
 				hosted = true
@@ -232,6 +234,9 @@ func (e *evidence) recognise() {
 			if why == "" {
 				why = cmp.Or(s.Host, s.Header, s.Cookie, s.Realm, s.Path, s.Body, s.Code, s.Scheme, s.Request)
 			}
+		}
+		if weak && service && !slices.ContainsFunc(p.Signs, func(s sign) bool { return s.Host != "" }) {
+			continue // a program that people run themselves does not stand at the address of a service
 		}
 		if points >= 2 {
 			e.products = append(e.products, p)

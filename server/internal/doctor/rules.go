@@ -1522,7 +1522,6 @@ var rules = []rule{
 	{"no-credentials", "to-second-factor", contradicts, "factor"},
 	{"second-factor-owed", "factor-asked !factor-given refused silent", strong + weak, "factor"},
 	{"session-ended", "sign-in-page cookie-sent !authorization-sent", strong + base, "page"},
-	{"no-credentials", "sign-in-page none-sent", strong + base, "page"},
 	{"session-ended", "cookie-worked-before status-401", strong, "history"},
 	{"session-ended", "cookie-worked-before other-agent-accepted status-401", strong + weak + base, "agent"}, // a session that is bound to User-Agent
 	{"edge-refused", "cookie-worked-before other-agent-accepted status-401", contradicts, "cookie"},
